@@ -1,0 +1,362 @@
+"""What a model is made of, as plain values: frozen, to and from JSON, carried inside every weights file of ours.
+
+Two dialects of one model: `paper()` is what the paper describes, `released()` what the authors' published weights
+compute. They differ in values here, never by a branch in a forward. `tiny()` is the paper's dialect at a size for a
+CPU. Other flavours are `dataclasses.replace(paper(), ...)`.
+"""
+
+import json
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The MM-DiT (CogVideoX) with face and audio cross-attention inside its blocks. Names are diffusers' where it
+    has them. in_channels is 3C': noisy latent, references, inpainting frame."""
+
+    num_attention_heads: int
+    attention_head_dim: int
+    in_channels: int
+    out_channels: int
+    time_embed_dim: int
+    text_embed_dim: int
+    num_layers: int
+    sample_width: int
+    sample_height: int
+    sample_frames: int
+    max_text_seq_length: int
+    patch_size: int = 2
+    temporal_compression_ratio: int = 4
+    use_learned_positional_embeddings: bool = True
+    norm_eps: float = 1e-5
+    face_interval: int = 2  # face cross-attention in every 2nd block
+    face_heads: int = 16
+    face_head_dim: int = 128
+    face_dim: int = 2048  # channels of a face token, e_c
+    audio_interval: int = 1
+    audio_heads: int = 48
+    audio_head_dim: int = 64
+    audio_dim: int = 768  # channels of a speech token, e_a
+    inflation: Literal["complement", "none"] = "complement"  # §3.3.1: the audio mask leaves out only the others
+
+    @property
+    def dim(self) -> int:
+        return self.num_attention_heads * self.attention_head_dim
+
+    @property
+    def face_layers(self) -> int:
+        return -(-self.num_layers // self.face_interval)
+
+
+@dataclass(frozen=True)
+class FaceExtractorConfig:
+    """The Q-Former that turns face features into e_c: `queries` tokens of `output_dim` per character."""
+
+    identity_dim: int = 1280
+    feature_dim: int = 1024
+    dim: int = 1024
+    scales: int = 5
+    depth: int = 10
+    heads: int = 16
+    head_dim: int = 64
+    identity_tokens: int = 5
+    queries: int = 32
+    output_dim: int = 2048
+    ff_mult: int = 4
+
+
+@dataclass(frozen=True)
+class SpeechProjectorConfig:
+    """Windows of speech hidden states to e_a: `tokens` tokens of `output_dim` per latent frame and stream."""
+
+    layers: int = 12
+    channels: int = 768
+    window: int = 5
+    hidden_dim: int = 512
+    tokens: int = 32
+    output_dim: int = 768
+    halvings: int = 2  # times the frame rate is halved, 4x in time as the video autoencoder does
+
+
+@dataclass(frozen=True)
+class RouterConfig:
+    """The Intra-Denoise Router (Appendix A).
+
+    head: "softmax" over n characters and the background (paper) or "sigmoid" per character (released).
+    positions: "rotary" 3D (paper) or "table", added, with the released fold of rows and columns.
+    mask_layer: the face layer whose mask serves all that follow, or None when each layer's own mask does.
+    """
+
+    heads: int = 16
+    head_dim: int = 128
+    face_tokens: int = 32
+    depth: int = 4
+    attention_heads: int = 8
+    head: Literal["softmax", "sigmoid"] = "softmax"
+    positions: Literal["rotary", "table"] = "rotary"
+    table_extent: tuple[int, int, int] = (13, 30, 45)  # t h w of the released position table
+    mask_layer: int | None = None
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """T5. vocabulary "bytes" needs no tokenizer files (ByT5's), "t5" is the sentencepiece one beside the weights."""
+
+    vocabulary: Literal["t5", "bytes"] = "t5"
+    d_model: int = 4096
+    d_kv: int = 64
+    d_ff: int = 10240
+    num_layers: int = 24
+    num_heads: int = 64
+    vocab_size: int = 32128
+
+
+@dataclass(frozen=True)
+class VideoAutoencoderConfig:
+    """AutoencoderKLCogVideoX; four levels halve space three times and time twice."""
+
+    block_out_channels: tuple[int, ...] = (128, 256, 256, 512)
+    latent_channels: int = 16
+    layers_per_block: int = 3
+    norm_num_groups: int = 32
+    temporal_compression_ratio: int = 4
+    scaling_factor: float = 0.7
+    sample_height: int = 480
+    sample_width: int = 720
+
+    @property
+    def spatial_compression_ratio(self) -> int:
+        return 2 ** (len(self.block_out_channels) - 1)
+
+
+@dataclass(frozen=True)
+class FaceEncoderConfig:
+    """Face recognition vector (identity_dim) and the EVA02-CLIP vision tower; `taps` are the blocks before which
+    its feature maps are taken. recognition names the network: InsightFace's, or a small one of our own for tiny()."""
+
+    recognition: Literal["insightface", "small"] = "insightface"
+    recognition_dim: int = 512
+    image_size: int = 336
+    patch_size: int = 14
+    width: int = 1024
+    depth: int = 24
+    heads: int = 16
+    mlp_ratio: float = 2.6667
+    embed_dim: int = 768
+    rope_grid: int = 16
+    taps: tuple[int, ...] = (4, 8, 12, 16, 20)
+
+
+@dataclass(frozen=True)
+class SpeechEncoderConfig:
+    """wav2vec2-base-960h, or the same architecture in small."""
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    conv_dim: int = 512
+    sample_rate: int = 16000
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """CogVideoX's noise schedule: v-prediction, scaled linear betas, zero terminal SNR, trailing timesteps."""
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    beta_schedule: str = "scaled_linear"
+    prediction_type: str = "v_prediction"
+    rescale_betas_zero_snr: bool = True
+    snr_shift_scale: float = 1.0
+    timestep_spacing: str = "trailing"
+    set_alpha_to_one: bool = True
+    clip_sample: bool = False
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The whole model. `trained` is what every output says of it: "released", "stage 3", "untrained" ..."""
+
+    name: str
+    transformer: TransformerConfig
+    face_extractor: FaceExtractorConfig = field(default_factory=FaceExtractorConfig)
+    speech_projector: SpeechProjectorConfig = field(default_factory=SpeechProjectorConfig)
+    router: RouterConfig = field(default_factory=RouterConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    video: VideoAutoencoderConfig = field(default_factory=VideoAutoencoderConfig)
+    face: FaceEncoderConfig = field(default_factory=FaceEncoderConfig)
+    speech: SpeechEncoderConfig = field(default_factory=SpeechEncoderConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    fps: float = 25.0
+    trained: str = "untrained"
+
+    def __post_init__(self):
+        """Raises ValueError when two parts that touch do not fit each other."""
+        t, f, s, r = self.transformer, self.face_extractor, self.speech_projector, self.router
+        meets = [
+            ("transformer.in_channels", t.in_channels, "3 x video.latent_channels", 3 * self.video.latent_channels),
+            ("transformer.out_channels", t.out_channels, "video.latent_channels", self.video.latent_channels),
+            ("transformer.text_embed_dim", t.text_embed_dim, "text.d_model", self.text.d_model),
+            ("transformer.face_dim", t.face_dim, "face_extractor.output_dim", f.output_dim),
+            ("transformer.audio_dim", t.audio_dim, "speech_projector.output_dim", s.output_dim),
+            ("router.heads", r.heads, "transformer.face_heads", t.face_heads),
+            ("router.head_dim", r.head_dim, "transformer.face_head_dim", t.face_head_dim),
+            ("router.face_tokens", r.face_tokens, "face_extractor.queries", f.queries),
+            ("face_extractor.feature_dim", f.feature_dim, "face.width", self.face.width),
+            ("face_extractor.scales", f.scales, "number of face.taps", len(self.face.taps)),
+            ("face_extractor.identity_dim", f.identity_dim, "face.recognition_dim + face.embed_dim",
+             self.face.recognition_dim + self.face.embed_dim),
+            ("speech_projector.layers", s.layers, "speech.num_hidden_layers", self.speech.num_hidden_layers),
+            ("speech_projector.channels", s.channels, "speech.hidden_size", self.speech.hidden_size),
+            ("2 ** speech_projector.halvings", 2**s.halvings, "video.temporal_compression_ratio",
+             self.video.temporal_compression_ratio),
+        ]  # fmt: skip
+        wrong = [f"{a} is {x} but {b} is {y}" for a, x, b, y in meets if x != y]
+        if wrong:
+            raise ValueError("this configuration does not fit together: " + "; ".join(wrong))
+
+    @property
+    def pixels_per_token(self) -> int:
+        return self.video.spatial_compression_ratio * self.transformer.patch_size
+
+    @property
+    def frames_per_latent(self) -> int:
+        return self.video.temporal_compression_ratio
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelConfig":
+        """Raises ValueError when a field is unknown, missing or of another kind than expected."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"the model configuration is not JSON: {error}") from error
+        return _build(cls, values, "config")
+
+
+def _build(cls: type, values: Any, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise ValueError(f"{where} should be an object with named fields, got {values!r}")
+    known = {f.name for f in fields(cls)}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"{where} has unknown fields {unknown}; known are {sorted(known)}")
+    hints = typing.get_type_hints(cls)
+    built = {name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()}
+    try:
+        return cls(**built)
+    except TypeError as error:
+        raise ValueError(f"{where} is incomplete: {error}") from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if is_dataclass(hint):
+        return _build(hint, value, where)
+    if origin is tuple and isinstance(value, list):
+        return tuple(value)
+    if origin is Literal:
+        allowed: tuple = typing.get_args(hint)
+    elif origin in (typing.Union, types.UnionType):
+        kinds = typing.get_args(hint)
+        if isinstance(value, kinds) and not isinstance(value, bool):
+            return value
+        raise ValueError(f"{where} is {value!r}; expected one of {[k.__name__ for k in kinds]}")
+    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    else:
+        raise ValueError(f"{where} is {value!r}; expected {getattr(hint, '__name__', hint)}")
+    if value not in allowed:
+        raise ValueError(f"{where} is {value!r}; expected one of {list(allowed)}")
+    return value
+
+
+def paper() -> ModelConfig:
+    """The paper's model on CogVideoX-5B: n+1-way softmax router, 3D rotary positions, masks per frame."""
+    return ModelConfig(
+        name="paper",
+        transformer=TransformerConfig(
+            num_attention_heads=48,
+            attention_head_dim=64,
+            in_channels=48,
+            out_channels=16,
+            time_embed_dim=512,
+            text_embed_dim=4096,
+            num_layers=42,
+            sample_width=90,
+            sample_height=60,
+            sample_frames=49,
+            max_text_seq_length=226,
+        ),
+    )
+
+
+def released() -> ModelConfig:
+    """The authors' published weights: sigmoid per character, added position table, each layer its own mask."""
+    base = paper()
+    return ModelConfig(
+        name="released",
+        transformer=base.transformer,
+        router=RouterConfig(head="sigmoid", positions="table"),
+        trained="released",
+    )
+
+
+def tiny() -> ModelConfig:
+    """The paper's dialect at a size that runs on a CPU in seconds. Inner extents differ pairwise on purpose."""
+    return ModelConfig(
+        name="tiny",
+        transformer=TransformerConfig(
+            num_attention_heads=4,
+            attention_head_dim=32,
+            in_channels=24,
+            out_channels=8,
+            time_embed_dim=96,
+            text_embed_dim=48,
+            num_layers=4,
+            sample_width=12,
+            sample_height=8,
+            sample_frames=17,
+            max_text_seq_length=64,
+            face_heads=4,
+            face_head_dim=24,
+            face_dim=80,
+            audio_heads=4,
+            audio_head_dim=32,
+            audio_dim=56,
+            use_learned_positional_embeddings=False,
+        ),
+        face_extractor=FaceExtractorConfig(
+            identity_dim=72, feature_dim=64, dim=64, depth=5, heads=4, head_dim=16, identity_tokens=3, queries=8,
+            output_dim=80, ff_mult=2,
+        ),
+        speech_projector=SpeechProjectorConfig(
+            layers=3, channels=72, window=5, hidden_dim=64, tokens=6, output_dim=56
+        ),
+        router=RouterConfig(heads=4, head_dim=24, face_tokens=8, depth=2, attention_heads=2),
+        text=TextConfig(
+            vocabulary="bytes", d_model=48, d_kv=16, d_ff=96, num_layers=2, num_heads=3, vocab_size=384
+        ),
+        video=VideoAutoencoderConfig(
+            block_out_channels=(8, 16, 16, 16), latent_channels=8, layers_per_block=1, norm_num_groups=4,
+            sample_height=64, sample_width=96,
+        ),
+        face=FaceEncoderConfig(
+            recognition="small", recognition_dim=40, image_size=56, width=64, depth=10, heads=4, embed_dim=32,
+            rope_grid=4, taps=(1, 3, 5, 7, 9),
+        ),
+        speech=SpeechEncoderConfig(
+            hidden_size=72, num_hidden_layers=3, num_attention_heads=4, intermediate_size=144, conv_dim=32
+        ),
+    )  # fmt: skip
+
+
+PRESETS = {"paper": paper, "released": released, "tiny": tiny}
