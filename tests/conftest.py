@@ -1,11 +1,24 @@
 import importlib.util
+import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # appended: ComfyUI's own `nodes` module keeps priority
+
+
+def _module(name: str) -> ModuleType:
+    """A module that lies beside this file; `tests` is not a package, so that ComfyUI's `tests` stays reachable."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / f"{name}.py")
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+comfyui_server = _module("comfyui_server")
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +30,36 @@ def vectors() -> Path:
 @pytest.fixture(scope="session")
 def recipe():
     """The module that rebuilds the weights and inputs behind the vectors from seeds and key names."""
-    spec = importlib.util.spec_from_file_location("recipe", ROOT / "tests" / "recipe.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return _module("recipe")
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory) -> Path:
+    """Where logs, screenshots and videos are kept: BYAV_ARTIFACTS, or a temporary folder."""
+    named = os.environ.get("BYAV_ARTIFACTS")
+    folder = Path(named) if named else tmp_path_factory.mktemp("artifacts")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, artifacts):
+    """A real ComfyUI with this pack and the example inputs, one for the whole session."""
+    comfyui = os.environ.get("COMFYUI_PATH")
+    if not comfyui:
+        reason = "COMFYUI_PATH does not name the folder of ComfyUI's main.py; `python3 run.py test` sets it"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    base = tmp_path_factory.mktemp("comfyui")
+    server = comfyui_server.ComfyServer(Path(comfyui), base, artifacts / "comfyui.log")
+    pass
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def client(server):
+    """Runs prompts on the server and waits for their end."""
+    return comfyui_server.Client(server)
