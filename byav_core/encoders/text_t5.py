@@ -1,0 +1,90 @@
+"""The prompt: T5's encoder and its tokenizer, as CogVideoX uses them."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..config import TextConfig
+from .untrained import seeded_weights
+
+log = logging.getLogger(__name__)
+
+
+class T5Text:
+    """Prompt -> text tokens, always `max_length` of them: padded, and padding is attended to, as in CogVideoX.
+
+    A prompt too long is cut with a warning that quotes the first words lost.
+    """
+
+    def __init__(self, config: TextConfig, module: nn.Module, tokenizer: Any, max_length: int):
+        if module.config.d_model != config.d_model:
+            raise ValueError(
+                f"the text encoder has {module.config.d_model} channels but the model expects {config.d_model}; "
+                "use the text encoder that belongs to the model"
+            )
+        self.config, self.module, self.tokenizer, self.max_length = config, module.eval(), tokenizer, max_length
+
+    @torch.no_grad()
+    def __call__(self, prompt: str) -> Float[Tensor, "1 l d"]:
+        ids = self.tokenizer(
+            prompt, padding="max_length", max_length=self.max_length, truncation=True, return_tensors="pt"
+        ).input_ids
+        self._warn_if_cut(prompt)
+        return self.module(ids.to(self.module.device))[0]
+
+    def _warn_if_cut(self, prompt: str) -> None:
+        ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
+        if len(ids) <= self.max_length:
+            return
+        lost = self.tokenizer.decode(ids[self.max_length - 1 :], skip_special_tokens=True)
+        warnings.warn(
+            f"the prompt has {len(ids)} tokens and the model reads {self.max_length}; not read: {lost[:80]!r}",
+            stacklevel=3,
+        )
+
+
+def small_text(config: TextConfig, max_length: int, seed: int = 0) -> T5Text:
+    """The real architecture in small over bytes: needs no files, weights untrained."""
+    from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
+
+    with seeded_weights(seed):
+        module = T5EncoderModel(T5Config(**_architecture(config)))
+    return T5Text(config, module, ByT5Tokenizer(), max_length)
+
+
+def load_text(folder: str | Path, config: TextConfig, max_length: int, dtype: torch.dtype = torch.float32) -> T5Text:
+    """T5 from a model folder in diffusers' layout: `tokenizer/` and `text_encoder/` inside `folder`.
+
+    Raises FileNotFoundError naming the folder that is missing, ValueError when the weights do not fill the encoder.
+    """
+    from transformers import AutoTokenizer, T5EncoderModel
+
+    for part in ("tokenizer", "text_encoder"):
+        if not (Path(folder) / part).is_dir():
+            raise FileNotFoundError(
+                f"no {part}/ in {folder}; copy the {part} folder of the CogVideoX model there (diffusers' layout)"
+            )
+    tokenizer = AutoTokenizer.from_pretrained(str(Path(folder) / "tokenizer"), local_files_only=True)
+    module, report = T5EncoderModel.from_pretrained(
+        str(Path(folder) / "text_encoder"), dtype=dtype, local_files_only=True, output_loading_info=True
+    )
+    if report["missing_keys"]:
+        raise ValueError(f"the text encoder in {folder} lacks {sorted(report['missing_keys'])}; copy it again")
+    return T5Text(config, module, tokenizer, max_length)
+
+
+def _architecture(config: TextConfig) -> dict[str, Any]:
+    return dict(
+        d_model=config.d_model,
+        d_kv=config.d_kv,
+        d_ff=config.d_ff,
+        num_layers=config.num_layers,
+        num_heads=config.num_heads,
+        vocab_size=config.vocab_size,
+        feed_forward_proj="gated-gelu",
+    )
