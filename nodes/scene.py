@@ -1,0 +1,125 @@
+"""Prompt, and Scene: size, frames and the optional first frame."""
+
+from comfy_api.latest import io
+
+from . import sockets
+from .sockets import schema
+
+
+class Prompt(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            "BYAV_Prompt",
+            "scene",
+            display_name="Prompt",
+            description="Encodes what the video shows. With conditioning connected (ComfyUI's own CLIP Text Encode with "
+            "a CogVideoX text encoder) the texts here are not used.",
+            inputs=[
+                sockets.Model.Input("model", display_name="model", tooltip="From Load Bind-Your-Avatar Model."),
+                io.String.Input(
+                    "prompt",
+                    display_name="prompt",
+                    default="Two people sit at a table and talk to each other.",
+                    multiline=True,
+                    tooltip="What happens in the scene: who is where, what they do, the surroundings, the light.",
+                ),
+                io.String.Input(
+                    "negative",
+                    display_name="negative prompt",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    tooltip="What the video should not look like. Empty is what the model was trained with.",
+                ),
+                io.Conditioning.Input(
+                    "positive_conditioning",
+                    display_name="positive conditioning",
+                    optional=True,
+                    tooltip="In place of the prompt: conditioning of a CogVideoX text encoder.",
+                ),
+                io.Conditioning.Input(
+                    "negative_conditioning",
+                    display_name="negative conditioning",
+                    optional=True,
+                    tooltip="In place of the negative prompt: conditioning of a CogVideoX text encoder.",
+                ),
+            ],
+            outputs=[sockets.PromptLink.Output("prompt", display_name="prompt", tooltip="For Router and Sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, **inputs):
+        raise NotImplementedError("being built")
+
+
+class Scene(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            "BYAV_Scene",
+            "scene",
+            display_name="Scene",
+            description="The extent of the video and, if you have one, the picture it starts from.",
+            inputs=[
+                sockets.Model.Input("model", display_name="model", tooltip="From Load Bind-Your-Avatar Model."),
+                io.Int.Input(
+                    "width",
+                    display_name="width",
+                    default=720,
+                    min=16,
+                    max=4096,
+                    step=16,
+                    tooltip="Pixels, a multiple of 16. The released model was trained at 720 x 480; 96 suits the tiny "
+                    "model.",
+                ),
+                io.Int.Input(
+                    "height",
+                    display_name="height",
+                    default=480,
+                    min=16,
+                    max=4096,
+                    step=16,
+                    tooltip="Pixels, a multiple of 16. The released model was trained at 720 x 480; 64 suits the tiny "
+                    "model.",
+                ),
+                io.Int.Input(
+                    "frames",
+                    display_name="frames",
+                    default=49,
+                    min=1,
+                    max=4097,
+                    step=4,
+                    tooltip="Number of frames, 4k+1 (1, 5, 9, ... 49), at 25 per second. The released model was trained "
+                    "with 49, which is 1.96 seconds.",
+                ),
+                io.Image.Input(
+                    "first_frame",
+                    display_name="first frame",
+                    optional=True,
+                    tooltip="The picture the video starts from, with the people in it. Without it the model makes the "
+                    "scene up from the prompt and the faces.",
+                ),
+                io.Combo.Input(
+                    "fit",
+                    display_name="fit first frame",
+                    options=["crop", "pad"],
+                    default="crop",
+                    optional=True,
+                    tooltip="How a first frame of another shape becomes the video's: crop fills the picture and cuts "
+                    "off the sides, pad keeps all of it and adds borders. The aspect ratio is always kept.",
+                ),
+            ],
+            outputs=[
+                sockets.SceneLink.Output("scene", display_name="scene", tooltip="For Router and Sampler."),
+                io.Image.Output(
+                    "first_frame",
+                    display_name="first frame",
+                    tooltip="The first frame as the model gets it; black when there is none.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, **inputs):
+        raise NotImplementedError("being built")
