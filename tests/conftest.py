@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # appended: ComfyUI's own `nodes` module keeps priority
+sys.path.append(str(ROOT / "tests" / "host"))
 
 
 def _module(name: str) -> ModuleType:
@@ -16,9 +18,6 @@ def _module(name: str) -> ModuleType:
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-comfyui_server = _module("comfyui_server")
 
 
 @pytest.fixture(scope="session")
@@ -45,21 +44,24 @@ def artifacts(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory, artifacts):
     """A real ComfyUI with this pack and the example inputs, one for the whole session."""
+    from comfy_server import ComfyServer
+
     comfyui = os.environ.get("COMFYUI_PATH")
     if not comfyui:
         reason = "COMFYUI_PATH does not name the folder of ComfyUI's main.py; `python3 run.py test` sets it"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     base = tmp_path_factory.mktemp("comfyui")
-    server = comfyui_server.ComfyServer(Path(comfyui), base, artifacts / "comfyui.log")
-    pass
+    server = ComfyServer(Path(comfyui), base)
     try:
-        server.start()
-        yield server
+        with server:
+            yield server
     finally:
-        server.stop()
+        shutil.copy(server.log, artifacts / "comfyui.log")
 
 
 @pytest.fixture(scope="session")
 def client(server):
     """Runs prompts on the server and waits for their end."""
-    return comfyui_server.Client(server)
+    from runs import Client
+
+    return Client(server)

@@ -179,7 +179,8 @@ class ComfyServer:
             reply = self.post("/prompt", {"prompt": workflow, "client_id": client})
             async for frame in socket_:
                 if frame.type != aiohttp.WSMsgType.TEXT:
-                    continue  # a preview picture
+                    on_message("preview", {"bytes": frame.data})
+                    continue
                 message = json.loads(frame.data)
                 kind, data = message["type"], message.get("data") or {}
                 if data.get("prompt_id", reply["prompt_id"]) != reply["prompt_id"]:
