@@ -51,8 +51,10 @@ class Character(io.ComfyNode):
                 ),
             ],
             outputs=[
-                sockets.Cast.Output("cast", display_name="cast", tooltip="All people so far, this one last."),
-                io.Image.Output("crop", display_name="crop", tooltip="The aligned face that the encoder looked at."),
+                sockets.Cast.Output("cast_out", display_name="cast", tooltip="All people so far, this one last."),
+                io.Image.Output(
+                    "crop_out", display_name="crop", tooltip="The aligned face that the encoder looked at."
+                ),
             ],
         )
 
@@ -68,8 +70,8 @@ class Speech(io.ComfyNode):
             "BYAV_Speech",
             "cast",
             display_name="Speech",
-            description="Adds one voice: a name and a recording. Chain as many as you want. Any sample rate and length; "
-            "stereo is mixed to mono; what is shorter than the video is followed by silence.",
+            description="Adds one voice: a name and a recording. Chain as many as you want. Any sample rate and length "
+            "will do; stereo is mixed to mono; what is shorter than the video is followed by silence.",
             inputs=[
                 io.String.Input(
                     "name",
@@ -110,7 +112,7 @@ class Speech(io.ComfyNode):
                     )
                 ),
             ],
-            outputs=[sockets.Streams.Output("streams", display_name="streams", tooltip="All voices so far.")],
+            outputs=[sockets.Streams.Output("streams_out", display_name="streams", tooltip="All voices so far.")],
         )
 
     @classmethod
@@ -150,8 +152,8 @@ class AudioCharacterMatrix(io.ComfyNode):
                 ),
             ],
             outputs=[
-                sockets.Matrix.Output("matrix", display_name="matrix", tooltip="For Router and Sampler."),
-                io.Image.Output("picture", display_name="picture", tooltip="The matrix as a picture, with names."),
+                sockets.Matrix.Output("matrix_out", display_name="matrix", tooltip="For Router and Sampler."),
+                io.Image.Output("picture_out", display_name="picture", tooltip="The matrix as a picture, with names."),
             ],
         )
 

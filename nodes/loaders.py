@@ -51,7 +51,7 @@ class LoadModel(io.ComfyNode):
                     "that belongs to the model.",
                 ),
             ],
-            outputs=[sockets.Model.Output("model", display_name="model", tooltip="The model.")],
+            outputs=[sockets.Model.Output("model_out", display_name="model", tooltip="The model.")],
         )
 
     @classmethod
@@ -79,7 +79,7 @@ class LoadFaceEncoder(io.ComfyNode):
             ],
             outputs=[
                 sockets.FaceEncoderLink.Output(
-                    "face_encoder", display_name="face encoder", tooltip="For Character and Router nodes."
+                    "face_encoder_out", display_name="face encoder", tooltip="For Character and Router nodes."
                 )
             ],
         )
@@ -96,8 +96,8 @@ class LoadAudioEncoder(io.ComfyNode):
             "BYAV_LoadAudioEncoder",
             "loaders",
             display_name="Load Audio Encoder",
-            description="Loads what listens to speech: wav2vec2. It must belong to the model: the built-in tiny encoder "
-            "to the tiny model, wav2vec2-base-960h to the released model.",
+            description="Loads what listens to speech: wav2vec2. It must belong to the model: the built-in tiny "
+            "encoder to the tiny model, wav2vec2-base-960h to the released model.",
             inputs=[
                 io.Combo.Input(
                     "audio_encoder",
@@ -109,7 +109,7 @@ class LoadAudioEncoder(io.ComfyNode):
             ],
             outputs=[
                 sockets.AudioEncoderLink.Output(
-                    "audio_encoder", display_name="audio encoder", tooltip="For Speech nodes."
+                    "audio_encoder_out", display_name="audio encoder", tooltip="For Speech nodes."
                 )
             ],
         )

@@ -27,8 +27,8 @@ class MakeVideo(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Video.Output("video", display_name="video", tooltip="For Save Video."),
-                io.Audio.Output("audio", display_name="audio", tooltip="The mixed voices, as long as the video."),
+                io.Video.Output("video_out", display_name="video", tooltip="For Save Video."),
+                io.Audio.Output("audio_out", display_name="audio", tooltip="The mixed voices, as long as the video."),
             ],
         )
 
@@ -46,9 +46,7 @@ class RoutingMasks(io.ComfyNode):
             display_name="Routing Masks",
             description="Takes the mask of one character out of a routing, by name.",
             inputs=[
-                sockets.Masks.Input(
-                    "routing", display_name="routing", tooltip="From Router, Sampler or Character Mask."
-                ),
+                sockets.Masks.Input("routing", display_name="routing", tooltip="From Router or Sampler."),
                 io.String.Input(
                     "character",
                     display_name="character",
@@ -57,13 +55,13 @@ class RoutingMasks(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Mask.Output("mask", display_name="mask", tooltip="The character's mask, one picture per frame."),
+                io.Mask.Output("mask_out", display_name="mask", tooltip="The character's mask, one picture per frame."),
                 io.Mask.Output(
-                    "others",
+                    "others_out",
                     display_name="all others",
                     tooltip="Where any of the other characters is, one picture per frame.",
                 ),
-                io.Mask.Output("background", display_name="background", tooltip="Where nobody is."),
+                io.Mask.Output("background_out", display_name="background", tooltip="Where nobody is."),
             ],
         )
 
@@ -82,9 +80,7 @@ class RoutingFilm(io.ComfyNode):
             description="Lays each character's mask over the frames in its colour, with the names beside.",
             inputs=[
                 io.Image.Input("frames", display_name="frames", tooltip="From Decode."),
-                sockets.Masks.Input(
-                    "routing", display_name="routing", tooltip="From Router, Sampler or Character Mask."
-                ),
+                sockets.Masks.Input("routing", display_name="routing", tooltip="From Router or Sampler."),
                 sockets.Model.Input(
                     "model", display_name="model", tooltip="Gives the frame rate and says whether it is trained."
                 ),
@@ -105,8 +101,8 @@ class RoutingFilm(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output("frames", display_name="frames", tooltip="The frames with masks and names."),
-                io.Video.Output("video", display_name="video", tooltip="For Save Video."),
+                io.Image.Output("frames_out", display_name="frames", tooltip="The frames with masks and names."),
+                io.Video.Output("video_out", display_name="video", tooltip="For Save Video."),
             ],
         )
 

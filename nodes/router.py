@@ -29,7 +29,7 @@ class CharacterMask(io.ComfyNode):
                     "masks", display_name="masks", optional=True, tooltip="The masks of the characters so far."
                 ),
             ],
-            outputs=[sockets.Masks.Output("masks", display_name="masks", tooltip="All masks so far, for Router.")],
+            outputs=[sockets.Masks.Output("masks_out", display_name="masks", tooltip="All masks so far, for Router.")],
         )
 
     @classmethod
@@ -145,15 +145,15 @@ class Router(io.ComfyNode):
                 ),
             ],
             outputs=[
-                sockets.RouterLink.Output("router", display_name="router", tooltip="For Sampler."),
+                sockets.RouterLink.Output("router_out", display_name="router", tooltip="For Sampler."),
                 io.Mask.Output(
-                    "masks",
+                    "masks_out",
                     display_name="masks",
                     is_output_list=True,
                     tooltip="One MASK batch per character, in the order of the cast: all frames at the video's size.",
                 ),
                 sockets.Masks.Output(
-                    "routing", display_name="routing", tooltip="The same masks by name, for Routing Masks and Film."
+                    "routing_out", display_name="routing", tooltip="The same masks by name, for Routing Masks and Film."
                 ),
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],

@@ -13,8 +13,8 @@ class Sampler(io.ComfyNode):
             "BYAV_Sampler",
             "sampling",
             display_name="Bind-Your-Avatar Sampler",
-            description="Makes the video's latents: people, voices, prompt and routing together. Decode turns them into "
-            "frames; they stay cached between the two nodes, and Save Latent keeps them on disk.",
+            description="Makes the video's latents: people, voices, prompt and routing together. Decode turns them "
+            "into frames; they stay cached between the two nodes, and Save Latent keeps them on disk.",
             inputs=[
                 sockets.Model.Input("model", display_name="model", tooltip="From Load Bind-Your-Avatar Model."),
                 sockets.SceneLink.Input("scene", display_name="scene", tooltip="From Scene."),
@@ -138,16 +138,20 @@ class Sampler(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Latent.Output("latent", display_name="latent", tooltip="The video's latents, for Decode."),
+                io.Latent.Output("latent_out", display_name="latent", tooltip="The video's latents, for Decode."),
                 io.Mask.Output(
-                    "masks",
+                    "masks_out",
                     display_name="masks",
                     is_output_list=True,
                     tooltip="The final masks: one MASK batch per character, in the order of the cast.",
                 ),
-                io.String.Output("report", display_name="report", tooltip="What was done, with what, and how long."),
+                io.String.Output(
+                    "report_out", display_name="report", tooltip="What was done, with what, and how long."
+                ),
                 sockets.Masks.Output(
-                    "routing", display_name="routing", tooltip="The final masks by name, for Routing Masks and Film."
+                    "routing_out",
+                    display_name="routing",
+                    tooltip="The final masks by name, for Routing Masks and Film.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -187,7 +191,7 @@ class Decode(io.ComfyNode):
                     )
                 ),
             ],
-            outputs=[io.Image.Output("frames", display_name="frames", tooltip="The video's frames.")],
+            outputs=[io.Image.Output("frames_out", display_name="frames", tooltip="The video's frames.")],
         )
 
     @classmethod

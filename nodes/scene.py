@@ -13,8 +13,8 @@ class Prompt(io.ComfyNode):
             "BYAV_Prompt",
             "scene",
             display_name="Prompt",
-            description="Encodes what the video shows. With conditioning connected (ComfyUI's own CLIP Text Encode with "
-            "a CogVideoX text encoder) the texts here are not used.",
+            description="Encodes what the video shows. With conditioning connected (ComfyUI's own CLIP Text Encode "
+            "with a CogVideoX text encoder) the texts here are not used.",
             inputs=[
                 sockets.Model.Input("model", display_name="model", tooltip="From Load Bind-Your-Avatar Model."),
                 io.String.Input(
@@ -45,7 +45,7 @@ class Prompt(io.ComfyNode):
                     tooltip="In place of the negative prompt: conditioning of a CogVideoX text encoder.",
                 ),
             ],
-            outputs=[sockets.PromptLink.Output("prompt", display_name="prompt", tooltip="For Router and Sampler.")],
+            outputs=[sockets.PromptLink.Output("prompt_out", display_name="prompt", tooltip="For Router and Sampler.")],
         )
 
     @classmethod
@@ -90,8 +90,8 @@ class Scene(io.ComfyNode):
                     min=1,
                     max=4097,
                     step=4,
-                    tooltip="Number of frames, 4k+1 (1, 5, 9, ... 49), at 25 per second. The released model was trained "
-                    "with 49, which is 1.96 seconds.",
+                    tooltip="Number of frames, 4k+1 (1, 5, 9, ... 49), at 25 per second. The released model was "
+                    "trained with 49, which is 1.96 seconds.",
                 ),
                 io.Image.Input(
                     "first_frame",
@@ -111,9 +111,9 @@ class Scene(io.ComfyNode):
                 ),
             ],
             outputs=[
-                sockets.SceneLink.Output("scene", display_name="scene", tooltip="For Router and Sampler."),
+                sockets.SceneLink.Output("scene_out", display_name="scene", tooltip="For Router and Sampler."),
                 io.Image.Output(
-                    "first_frame",
+                    "first_frame_out",
                     display_name="first frame",
                     tooltip="The first frame as the model gets it; black when there is none.",
                 ),
