@@ -1,0 +1,132 @@
+"""§3.3.1 (c), Appendix A: masks read off the queries and keys of the face cross-attention, inside every forward.
+
+Parameter names are the released ones, so the published file differs from ours by a prefix only.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..config import RouterConfig
+from ..protocols import MaskSource
+from ..types import Routed, Scene, TokenGrid
+from .heads import HEADS
+from .positions import POSITIONS, Places
+
+
+class IntraDenoiseRouter(nn.Module):
+    """One router for all face layers; only `to_q[layer]` and `to_k[layer]` belong to a layer. Any n, any grid."""
+
+    def __init__(self, config: RouterConfig, face_layers: int):
+        super().__init__()
+        dim, width = config.heads * config.head_dim, config.heads * config.face_tokens
+        self.config = config
+        self.positions = POSITIONS[config.positions](config)
+        self.register_buffer("pos_emb", self.positions.table)
+        self.norm_q, self.norm_k, self.norm = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(width)
+        self.to_q = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(face_layers))
+        self.to_k = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(face_layers))
+        self.layer_merge = released_leftovers(width, face_layers) if config.head == "sigmoid" else None
+        self.spatial_temporal_layers = nn.ModuleList(
+            SpatioTemporalLayer(width, config.attention_heads) for _ in range(config.depth)
+        )
+        self.final_proj = nn.Sequential(nn.Linear(width, 1))
+        self.head = HEADS[config.head](width)
+
+    def plan(self, scene: Scene) -> MaskSource:
+        return IntraDenoiseMasks(self, scene.grid)
+
+    def forward(
+        self, layer: int, q: Float[Tensor, "b heads s d"], k: Float[Tensor, "#b n heads k d"], places: Places
+    ) -> Routed:
+        """q and k are detached: the router learns from the face attention and never teaches it."""
+        x = self.norm(self.features(layer, q.detach(), k.detach()))
+        x = rearrange(x, "b (t p) n w -> b t p n w", t=places.grid.t)
+        if places.added is not None:
+            x = x + rearrange(places.added.to(x), "t p w -> t p 1 w")
+        for block in self.spatial_temporal_layers:
+            x = block(x, places)
+        x = rearrange(x, "b t p n w -> b (t p) n w")
+        return self.head(x, rearrange(self.final_proj(x), "b s n 1 -> b n s"))
+
+    def features(
+        self, layer: int, q: Float[Tensor, "b heads s d"], k: Float[Tensor, "#b n heads k d"]
+    ) -> Float[Tensor, "b s n width"]:
+        """Attention scores (unscaled) of newly mapped queries and keys: per token and character one number for each
+        face token and router head."""
+        heads = self.config.heads
+        q = self.to_q[layer](self.norm_q(rearrange(q, "b h s d -> b s (d h)")))
+        k = self.to_k[layer](self.norm_k(rearrange(k, "b n h k d -> b n k (d h)")))
+        q = rearrange(q, "b s (h d) -> b s h d", h=heads)
+        k = rearrange(k, "b n k (h d) -> b n k h d", h=heads)
+        return rearrange(
+            torch.einsum("bshd,bnkhd->bsnkh", q, k.expand(len(q), *k.shape[1:])), "b s n k h -> b s n (k h)"
+        )
+
+
+class SpatioTemporalLayer(nn.Module):
+    """Attention over the tokens of a frame, over the frames of a token, over the characters of a token; then an MLP."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.spatial_attn, self.temporal_attn, self.multi_id_attn = (Attention(width, heads) for _ in range(3))
+        self.norm1, self.norm2, self.norm3, self.norm4 = (nn.LayerNorm(width) for _ in range(4))
+        self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+
+    def forward(self, x: Float[Tensor, "b t p n w"], places: Places) -> Float[Tensor, "b t p n w"]:
+        extents = dict(zip("btpn", x.shape, strict=False))
+        x = x + self.spatial_attn(self.norm1(x), "(b t) (n h) p d", extents, places.within_frame)
+        x = x + self.temporal_attn(self.norm2(x), "(b p) (n h) t d", extents, places.over_time)
+        x = x + self.multi_id_attn(self.norm3(x), "(b t p) h n d", extents)
+        return x + self.mlp(self.norm4(x))
+
+
+class Attention(nn.Module):
+    """Self-attention along one of the axes of "b t p n width"; `along` names it, third of four groups."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"router features of width {width} do not divide into {heads} attention heads")
+        self.heads = heads
+        self.to_q, self.to_k, self.to_v = (nn.Linear(width, width) for _ in range(3))
+        self.to_out = nn.Sequential(nn.Linear(width, width))
+
+    def forward(self, x: Float[Tensor, "b t p n w"], along: str, extents: dict[str, int], turn=lambda x: x) -> Tensor:
+        q, k, v = (
+            rearrange(to(x), f"b t p n (h d) -> {along}", h=self.heads) for to in (self.to_q, self.to_k, self.to_v)
+        )
+        x = F.scaled_dot_product_attention(turn(q), turn(k), v)
+        return self.to_out(rearrange(x, f"{along} -> b t p n (h d)", h=self.heads, **extents))
+
+
+def released_leftovers(width: int, face_layers: int) -> nn.ModuleList:
+    """`layer_merge`: in the published file, unused by the published forward; kept for the way there and back."""
+    return nn.ModuleList(
+        nn.Sequential(nn.Linear(width + 3, 256), nn.ReLU(), nn.Linear(256, 128, bias=False)) for _ in range(face_layers)
+    )
+
+
+class IntraDenoiseMasks:
+    """The router bound to a clip's grid. With `mask_layer` set, that face layer's mask serves all later ones."""
+
+    def __init__(self, router: IntraDenoiseRouter, grid: TokenGrid):
+        self.router, self.grid = router, grid
+        self._places: dict[torch.device, Places] = {}
+        self._kept: Routed | None = None
+
+    def __call__(self, layer: int, q: Float[Tensor, "b heads s d"], k: Float[Tensor, "#b n heads k d"]) -> Routed:
+        keep = self.router.config.mask_layer
+        if keep is not None and layer > keep and self._kept is not None:
+            return self._kept
+        routed = self.router(layer, q, k, self.places(q.device))
+        if layer == keep:
+            self._kept = routed
+        return routed
+
+    def places(self, device: torch.device) -> Places:
+        if device not in self._places:
+            self._places[device] = self.router.positions.places(self.grid, self.router.pos_emb, device)
+        return self._places[device]
