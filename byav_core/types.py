@@ -8,6 +8,7 @@ H W pixels. Pictures are 0..1, RGB, channels first, unless a docstring says othe
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import torch
 from einops import rearrange
@@ -48,6 +49,20 @@ class Audio:
     @property
     def seconds(self) -> float:
         return self.waveform.shape[-1] / self.sample_rate
+
+    def rows(self, per_second: float) -> int:
+        """Rows of a clock of `per_second` rows that this sound fills, the last one begun counting whole."""
+        exact = Fraction(self.waveform.shape[-1], self.sample_rate) * Fraction(per_second).limit_denominator(100_000)
+        return math.ceil(exact)
+
+    def check(self, name: str) -> None:
+        """Raises ValueError naming the sound when it has no samples or some of them are not numbers."""
+        if self.sample_rate <= 0:
+            raise ValueError(f"{name} has a sample rate of {self.sample_rate}; it must be above 0, as 16000 or 48000")
+        if not self.waveform.numel():
+            raise ValueError(f"{name} is empty; give a sound of at least one sample (a silent one is fine)")
+        if wrong := int((~torch.isfinite(self.waveform)).sum()):
+            raise ValueError(f"{wrong} of {self.waveform.numel()} samples of {name} are NaN or infinite; mend the sound")
 
 
 @dataclass(frozen=True)
@@ -116,6 +131,7 @@ class Scene:
     """All a router may look at before sampling starts.
 
     names: the characters in the order of the masks, for messages.
+    frames: of the video, if known; masks over time then have as many.
     inpainting_frame: the first frame, already at the video's size.
     given: masks made by hand, over frames and pixels of any size.
     coarse_video: a first pass without face and audio conditions (§3.3.1 b); called only by Post-Denoise.
@@ -124,6 +140,7 @@ class Scene:
     grid: TokenGrid
     names: tuple[str, ...]
     cast: tuple[Character, ...] = ()
+    frames: int | None = None
     inpainting_frame: Float[Tensor, "3 H W"] | None = None
     given: Float[Tensor, "n f H W"] | None = None
     coarse_video: Callable[[], Float[Tensor, "f 3 H W"]] | None = field(default=None, compare=False)

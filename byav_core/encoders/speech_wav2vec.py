@@ -1,27 +1,163 @@
-"""Speech to hidden states on the video's clock: wav2vec2 with its features stretched to one row per frame."""
+"""Speech to hidden states on the video's clock: wav2vec2 whose features are stretched to one row per frame (§3.2)."""
 
+import math
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import interpolate, pad
 
 from ..config import SpeechEncoderConfig
 from ..types import Audio
+from .folder import reading, refuse_gaps
+from .untrained import seeded_weights
 
 
 class Wav2VecSpeech:
-    """`modules` are the torch parts."""
+    """Sound of any length and sample rate to one row of hidden states per video frame, all layers but the input.
 
-    def __init__(self, config: SpeechEncoderConfig, module: nn.Module):
-        self.config, self.modules = config, (module,)
+    F = ceil(seconds * fps) rows; a sound at second x shows around row x * fps. The sound is brought to 16 kHz, zero
+    mean and unit variance. Silence (all samples equal) becomes zeros by that and gives finite, constant-like rows.
+    `modules` are the torch parts, `trained` says which weights they have.
+    """
 
+    def __init__(self, config: SpeechEncoderConfig, model: nn.Module, trained: str):
+        found = (model.config.hidden_size, model.config.num_hidden_layers)
+        expected = (config.hidden_size, config.num_hidden_layers)
+        if found != expected:
+            raise ValueError(
+                f"the speech encoder has {found[0]} channels and {found[1]} layers, the model expects {expected[0]} and "
+                f"{expected[1]}; use wav2vec2-base-960h, or the encoder that belongs to the model"
+            )
+        self.config, self.trained = config, trained
+        self.modules = (FramewiseWav2Vec(model).eval().requires_grad_(False),)
+
+    @torch.no_grad()
     def __call__(self, audio: Audio, fps: float) -> Float[Tensor, "f layers d"]:
-        raise NotImplementedError
+        """Raises ValueError when the sound is empty or not finite."""
+        audio.check("the sound")
+        module = self.modules[0]
+        waveform = _normalise(_resample(audio, self.config.sample_rate))
+        return module(waveform.to(next(module.parameters()).device), audio.rows(fps))
+
+
+class FramewiseWav2Vec(nn.Module):
+    """wav2vec2 cut open between its convolutions and its transformer, where the features are stretched.
+
+    Memory stays bounded: the convolutions run over pieces of the recording, exactly as over the whole; the transformer
+    over windows of `window` rows beyond that length, `overlap` rows of each end looked at but not kept.
+    """
+
+    def __init__(self, model: nn.Module, piece: int = 1000, window: int = 1500, overlap: int = 125):
+        super().__init__()
+        self.convolutions, self.transformer = model.feature_extractor, model
+        model.feature_extractor = nn.Identity()
+        self.piece, self.window, self.overlap = piece, window, overlap
+        kernels, strides = model.config.conv_kernel, model.config.conv_stride
+        self.stride = math.prod(strides)
+        self.field = 1 + sum((k - 1) * math.prod(strides[:i]) for i, k in enumerate(kernels))
+
+    def forward(self, waveform: Float[Tensor, " samples"], frames: int) -> Float[Tensor, "f layers d"]:
+        waveform = pad(waveform, (0, max(0, self.field - len(waveform))))
+        features = interpolate(self._features(waveform), size=frames, mode="linear", align_corners=True)
+        if frames <= self.window:
+            return self._hidden(features)
+        core = self.window - 2 * self.overlap
+        kept = []
+        for start in range(0, frames, core):
+            before = min(start, self.overlap)
+            seen = self._hidden(features[..., start - before : start + core + self.overlap])
+            kept.append(seen[before : before + core])
+        return torch.cat(kept)
+
+    def _hidden(self, features: Float[Tensor, "1 c f"]) -> Float[Tensor, "f layers d"]:
+        states = self.transformer(features, output_hidden_states=True).hidden_states[1:]
+        return torch.stack([state[0] for state in states], dim=1)
+
+    def _features(self, waveform: Float[Tensor, " samples"]) -> Float[Tensor, "1 c l"]:
+        pieces = self._pieces(waveform)
+        first, *others = self.convolutions.conv_layers
+        if len(pieces) > 1 and isinstance(first.layer_norm, nn.GroupNorm):
+            first = NormalisedOverAll(first, pieces, self.stride * self.piece)
+        return torch.cat([reduce(lambda x, layer: layer(x), others, first(x[None, None])) for x in pieces], dim=-1)
+
+    def _pieces(self, waveform: Float[Tensor, " samples"]) -> list[Float[Tensor, " _"]]:
+        """Stretches of samples that give `piece` features each (the last one what remains)."""
+        step = self.stride * self.piece
+        count = max(1, math.ceil(((len(waveform) - self.field) // self.stride + 1) / self.piece))
+        ends = [i * step - self.stride + self.field for i in range(1, count)] + [len(waveform)]
+        return [waveform[i * step : end] for i, end in enumerate(ends)]
+
+
+class NormalisedOverAll(nn.Module):
+    """wav2vec2's first layer for a recording in pieces: its group norm runs over the time of all of them."""
+
+    def __init__(self, layer: nn.Module, pieces: list[Float[Tensor, " _"]], step: int):
+        super().__init__()
+        self.layer = layer
+        own = step // layer.conv.stride[0]  # outputs of a piece before the next one begins
+        count, total, square = 0, 0.0, 0.0
+        for i, x in enumerate(pieces):
+            y = layer.conv(x[None, None])[0].double()
+            y = y if i == len(pieces) - 1 else y[:, :own]
+            count, total, square = count + y.shape[-1], total + y.sum(-1), square + y.square().sum(-1)
+        mean = total / count
+        scale = layer.layer_norm.weight / (square / count - mean.square() + layer.layer_norm.eps).sqrt()
+        self.scale, self.shift = scale.float()[:, None], (layer.layer_norm.bias - mean * scale).float()[:, None]
+
+    def forward(self, x: Float[Tensor, "1 1 samples"]) -> Float[Tensor, "1 c l"]:
+        return self.layer.activation(self.layer.conv(x) * self.scale + self.shift)
 
 
 def load_speech_encoder(
     name_or_folder: str | Path, config: SpeechEncoderConfig, *, device: str | torch.device = "cpu"
 ) -> Wav2VecSpeech:
-    """ "tiny" (no files, untrained) or a transformers folder with wav2vec2 weights."""
-    raise NotImplementedError
+    """ "tiny": the real architecture at the size of `config`, no files, untrained. Else a folder in transformers'
+    layout, as of facebook/wav2vec2-base-960h.
+
+    Raises FileNotFoundError naming what is missing, ValueError when weights are damaged or of another model.
+    """
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    if name_or_folder == "tiny":
+        with seeded_weights(0):
+            model = Wav2Vec2Model(Wav2Vec2Config(**_architecture(config)))
+        return Wav2VecSpeech(config, model.to(device), "untrained")
+    path = Path(name_or_folder)
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(
+            f"no wav2vec2 weights in {path} (config.json and model.safetensors were looked for); download the files of "
+            'facebook/wav2vec2-base-960h into that folder, or choose "tiny"'
+        )
+    with reading(path), seeded_weights(0):
+        model, report = Wav2Vec2Model.from_pretrained(path, local_files_only=True, output_loading_info=True)
+    refuse_gaps(path, report, harmless=frozenset({"masked_spec_embed"}))
+    return Wav2VecSpeech(config, model.to(device), path.name)
+
+
+def _architecture(config: SpeechEncoderConfig) -> dict[str, Any]:
+    return dict(
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_hidden_layers,
+        num_attention_heads=config.num_attention_heads,
+        intermediate_size=config.intermediate_size,
+        conv_dim=(config.conv_dim,) * 7,
+        num_conv_pos_embedding_groups=math.gcd(16, config.hidden_size),
+    )
+
+
+def _resample(audio: Audio, rate: int) -> Float[Tensor, " samples"]:
+    if audio.sample_rate == rate:
+        return audio.waveform.float()
+    import librosa
+
+    samples = audio.waveform.float().cpu().numpy()
+    return torch.from_numpy(librosa.resample(samples, orig_sr=audio.sample_rate, target_sr=rate, res_type="soxr_hq"))
+
+
+def _normalise(waveform: Float[Tensor, " samples"]) -> Float[Tensor, " samples"]:
+    """Zero mean, unit variance, as wav2vec2's feature extractor does."""
+    return (waveform - waveform.mean()) / (waveform.var(correction=0) + 1e-7).sqrt()

@@ -1,6 +1,5 @@
 """The prompt: T5's encoder and its tokenizer, as CogVideoX uses them."""
 
-import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..config import TextConfig
+from .folder import part_of, reading, refuse_gaps
 from .untrained import seeded_weights
-
-log = logging.getLogger(__name__)
-
 
 class T5Text:
     """Prompt -> text tokens, always `max_length` of them: padded, and padding is attended to, as in CogVideoX.
@@ -44,7 +41,7 @@ class T5Text:
         lost = self.tokenizer.decode(ids[self.max_length - 1 :], skip_special_tokens=True)
         warnings.warn(
             f"the prompt has {len(ids)} tokens and the model reads {self.max_length}; not read: {lost[:80]!r}",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -58,23 +55,23 @@ def small_text(config: TextConfig, max_length: int, seed: int = 0) -> T5Text:
 
 
 def load_text(folder: str | Path, config: TextConfig, max_length: int, dtype: torch.dtype = torch.float32) -> T5Text:
-    """T5 from a model folder in diffusers' layout: `tokenizer/` and `text_encoder/` inside `folder`.
+    """T5 from `tokenizer/` and `text_encoder/` inside a model folder in diffusers' layout.
 
-    Raises FileNotFoundError naming the folder that is missing, ValueError when the weights do not fill the encoder.
+    Raises FileNotFoundError naming what is missing, ValueError when files are damaged or of another model.
     """
     from transformers import AutoTokenizer, T5EncoderModel
 
-    for part in ("tokenizer", "text_encoder"):
-        if not (Path(folder) / part).is_dir():
-            raise FileNotFoundError(
-                f"no {part}/ in {folder}; copy the {part} folder of the CogVideoX model there (diffusers' layout)"
-            )
-    tokenizer = AutoTokenizer.from_pretrained(str(Path(folder) / "tokenizer"), local_files_only=True)
-    module, report = T5EncoderModel.from_pretrained(
-        str(Path(folder) / "text_encoder"), dtype=dtype, local_files_only=True, output_loading_info=True
-    )
-    if report["missing_keys"]:
-        raise ValueError(f"the text encoder in {folder} lacks {sorted(report['missing_keys'])}; copy it again")
+    path = part_of(folder, "text_encoder", "the CogVideoX model")
+    words = Path(folder) / "tokenizer"
+    if not words.is_dir():
+        raise FileNotFoundError(f"no tokenizer/ in {folder}; copy tokenizer/ of the CogVideoX model there")
+    with reading(words):
+        tokenizer = AutoTokenizer.from_pretrained(words, local_files_only=True)
+    with reading(path):
+        module, report = T5EncoderModel.from_pretrained(
+            path, dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+    refuse_gaps(path, report)
     return T5Text(config, module, tokenizer, max_length)
 
 

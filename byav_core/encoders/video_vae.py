@@ -1,6 +1,8 @@
-"""Video <-> latents: CogVideoX's 3D autoencoder behind `VideoAutoencoder`."""
+"""Video to latents and back: CogVideoX's causal 3D autoencoder behind `VideoAutoencoder`."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -8,19 +10,48 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..config import VideoAutoencoderConfig
+from .folder import part_of, reading, refuse_gaps
 from .untrained import seeded_weights
 
 
 class VideoVae:
-    """Pixels 0..1 to latents times the scaling factor, and back. `module` is diffusers' AutoencoderKLCogVideoX."""
+    """Pixels 0..1 to latents times the scaling factor, and back; `module` is diffusers' AutoencoderKLCogVideoX.
 
-    def __init__(self, config: VideoAutoencoderConfig, module: nn.Module):
-        self.config, self.module = config, module.eval()
+    Rows of a batch go through one at a time, and frames larger than the autoencoder was trained on in overlapping
+    tiles, both by diffusers' own methods; up to that size nothing is cut, so the numbers are those of the release.
+    `tile` (height, width) in pixels cuts smaller, for less memory.
+    """
+
+    def __init__(self, config: VideoAutoencoderConfig, module: nn.Module, tile: tuple[int, int] | None = None):
+        if module.config.latent_channels != config.latent_channels:
+            raise ValueError(
+                f"the video autoencoder has {module.config.latent_channels} latent channels but the model expects "
+                f"{config.latent_channels}; use the one that belongs to the model"
+            )
+        self.config, self.module = config, module.eval().requires_grad_(False)
+        height, width = tile or (config.sample_height, config.sample_width)
+        module.enable_slicing()
+        self._tile(height, width)
+
+    def _tile(self, height: int, width: int) -> None:
+        """Tiles of at least this extent, a quarter of each shared with the next.
+
+        The extent is rounded up to four latents, since diffusers puts tiles together at wrong places where the share
+        is not a whole number of latents.
+        """
+        four = 4 * self.config.spatial_compression_ratio
+        self.module.enable_tiling(
+            tile_sample_min_height=math.ceil(height / four) * four,
+            tile_sample_min_width=math.ceil(width / four) * four,
+            tile_overlap_factor_height=0.25,
+            tile_overlap_factor_width=0.25,
+        )
 
     @torch.no_grad()
     def encode(
         self, video: Float[Tensor, "b f 3 H W"], generator: torch.Generator | None = None
     ) -> Float[Tensor, "b t c H2 W2"]:
+        """Draws from the posterior: with the same generator state the same latents."""
         pixels = rearrange(video * 2 - 1, "b f c H W -> b c f H W").to(self.module.device, self.module.dtype)
         posterior = self.module.encode(pixels).latent_dist
         return rearrange(posterior.sample(generator) * self.config.scaling_factor, "b c t H W -> b t c H W")
@@ -33,10 +64,42 @@ class VideoVae:
 
 
 def small_video_vae(config: VideoAutoencoderConfig, seed: int = 0) -> VideoVae:
-    """The real architecture in small: needs no files, weights untrained (decodes to coloured noise)."""
-    raise NotImplementedError
+    """The real architecture at the size of `config`: needs no files, weights untrained (decodes to noise)."""
+    from diffusers import AutoencoderKLCogVideoX
+
+    with seeded_weights(seed):
+        return VideoVae(config, AutoencoderKLCogVideoX(**_architecture(config)))
 
 
-def load_video_vae(folder: str | Path, config: VideoAutoencoderConfig, dtype: torch.dtype = torch.float32) -> VideoVae:
-    """The autoencoder from a model folder in diffusers' layout: `vae/` inside `folder`."""
-    raise NotImplementedError
+def load_video_vae(
+    folder: str | Path, config: VideoAutoencoderConfig, dtype: torch.dtype = torch.float32
+) -> VideoVae:
+    """The autoencoder from `vae/` inside a model folder in diffusers' layout.
+
+    Raises FileNotFoundError naming what is missing, ValueError when the weights are damaged or of another model.
+    """
+    from diffusers import AutoencoderKLCogVideoX
+
+    path = part_of(folder, "vae", "the CogVideoX model")
+    with reading(path):
+        module, report = AutoencoderKLCogVideoX.from_pretrained(
+            path, torch_dtype=dtype, local_files_only=True, output_loading_info=True
+        )
+    refuse_gaps(path, report)
+    return VideoVae(config, module)
+
+
+def _architecture(config: VideoAutoencoderConfig) -> dict[str, Any]:
+    levels = len(config.block_out_channels)
+    return dict(
+        down_block_types=("CogVideoXDownBlock3D",) * levels,
+        up_block_types=("CogVideoXUpBlock3D",) * levels,
+        block_out_channels=config.block_out_channels,
+        latent_channels=config.latent_channels,
+        layers_per_block=config.layers_per_block,
+        norm_num_groups=config.norm_num_groups,
+        temporal_compression_ratio=config.temporal_compression_ratio,
+        scaling_factor=config.scaling_factor,
+        sample_height=config.sample_height,
+        sample_width=config.sample_width,
+    )
