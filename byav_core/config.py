@@ -79,6 +79,7 @@ class SpeechProjectorConfig:
     tokens: int = 32
     output_dim: int = 768
     halvings: int = 2  # times the frame rate is halved, 4x in time as the video autoencoder does
+    mute_shape: tuple[int, int] = (32, 768)  # of tokens that nothing reads; the release has them so at every size
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class RouterConfig:
     head: "softmax" over n characters and the background (paper) or "sigmoid" per character (released).
     positions: "rotary" 3D (paper) or "table", added, with the released fold of rows and columns.
     mask_layer: the face layer whose mask serves all that follow, or None when each layer's own mask does.
+    rasterize: how masks of pixels become masks of tokens: "soft", or "released": hard, and constant over time.
     """
 
     heads: int = 16
@@ -99,6 +101,7 @@ class RouterConfig:
     positions: Literal["rotary", "table"] = "rotary"
     table_extent: tuple[int, int, int] = (13, 30, 45)  # t h w of the released position table
     mask_layer: int | None = None
+    rasterize: Literal["soft", "released"] = "soft"
 
 
 @dataclass(frozen=True)
@@ -305,7 +308,7 @@ def released() -> ModelConfig:
     return ModelConfig(
         name="released",
         transformer=base.transformer,
-        router=RouterConfig(head="sigmoid", positions="table"),
+        router=RouterConfig(head="sigmoid", positions="table", rasterize="released"),
         trained="released",
     )
 
@@ -339,7 +342,7 @@ def tiny() -> ModelConfig:
             output_dim=80, ff_mult=2,
         ),
         speech_projector=SpeechProjectorConfig(
-            layers=3, channels=72, window=5, hidden_dim=64, tokens=6, output_dim=56
+            layers=3, channels=72, window=5, hidden_dim=64, tokens=6, output_dim=56, mute_shape=(6, 56)
         ),
         router=RouterConfig(heads=4, head_dim=24, face_tokens=8, depth=2, attention_heads=2),
         text=TextConfig(

@@ -8,7 +8,7 @@ from .fixed import FixedMask, FixedRouter, TeacherForced
 from .intra_denoise import IntraDenoiseRouter
 from .post_denoise import PostDenoiseRouter
 from .pre_denoise import PreDenoiseRouter
-from .rasterize import RASTERIZERS, Rasterizer, rasterize_soft
+from .rasterize import RASTERIZERS, Rasterizer, soft
 from .refine import LabelSpreading, Refined, RefinedRouter
 from .uniform import UniformRouter
 
@@ -32,16 +32,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RouterParts:
-    """What routers are made of. Each takes what it needs and says so if it is missing.
-
-    rasterize: how pixel masks become token masks; RASTERIZERS has the soft rule and the released one.
-    """
+    """What routers are made of. Each takes what it needs and says so if it is missing."""
 
     intra: IntraDenoiseRouter | None = None
     locator: CharacterLocator | None = None
     segmenter: VideoSegmenter | None = None
     refiner: MaskRefiner | None = None
-    rasterize: Rasterizer = rasterize_soft
+
+    @property
+    def rasterize(self) -> Rasterizer:
+        """How masks of pixels become masks of tokens: as the model's configuration says."""
+        return RASTERIZERS[self.intra.config.rasterize] if self.intra else soft
 
 
 def intra_denoise(parts: RouterParts) -> Router:

@@ -3,12 +3,12 @@
 from ..protocols import MaskRefiner, MaskSource, VideoSegmenter
 from ..types import Scene
 from .fixed import masks_on_grid
-from .rasterize import Rasterizer, rasterize_soft
+from .rasterize import Rasterizer, soft
 
 
 class PostDenoiseRouter:
     def __init__(
-        self, segmenter: VideoSegmenter, rasterize: Rasterizer = rasterize_soft, refiner: MaskRefiner | None = None
+        self, segmenter: VideoSegmenter, rasterize: Rasterizer = soft, refiner: MaskRefiner | None = None
     ):
         self.segmenter, self.rasterize, self.refiner = segmenter, rasterize, refiner
 

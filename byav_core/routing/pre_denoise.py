@@ -5,12 +5,12 @@ from einops import rearrange
 from ..protocols import CharacterLocator, MaskRefiner, MaskSource
 from ..types import Scene
 from .fixed import masks_on_grid
-from .rasterize import Rasterizer, rasterize_soft
+from .rasterize import Rasterizer, soft
 
 
 class PreDenoiseRouter:
     def __init__(
-        self, locator: CharacterLocator, rasterize: Rasterizer = rasterize_soft, refiner: MaskRefiner | None = None
+        self, locator: CharacterLocator, rasterize: Rasterizer = soft, refiner: MaskRefiner | None = None
     ):
         self.locator, self.rasterize, self.refiner = locator, rasterize, refiner
 
