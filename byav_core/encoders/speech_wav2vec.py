@@ -29,8 +29,8 @@ class Wav2VecSpeech:
         expected = (config.hidden_size, config.num_hidden_layers)
         if found != expected:
             raise ValueError(
-                f"the speech encoder has {found[0]} channels and {found[1]} layers, the model expects {expected[0]} and "
-                f"{expected[1]}; use wav2vec2-base-960h, or the encoder that belongs to the model"
+                f"the speech encoder has {found[0]} channels and {found[1]} layers, the model expects {expected[0]} "
+                f"and {expected[1]}; use wav2vec2-base-960h, or the encoder that belongs to the model"
             )
         self.config, self.trained = config, trained
         self.modules = (FramewiseWav2Vec(model).eval().requires_grad_(False),)

@@ -12,6 +12,7 @@ from ..config import TextConfig
 from .folder import part_of, reading, refuse_gaps
 from .untrained import seeded_weights
 
+
 class T5Text:
     """Prompt -> text tokens, always `max_length` of them: padded, and padding is attended to, as in CogVideoX.
 

@@ -71,9 +71,7 @@ def small_video_vae(config: VideoAutoencoderConfig, seed: int = 0) -> VideoVae:
         return VideoVae(config, AutoencoderKLCogVideoX(**_architecture(config)))
 
 
-def load_video_vae(
-    folder: str | Path, config: VideoAutoencoderConfig, dtype: torch.dtype = torch.float32
-) -> VideoVae:
+def load_video_vae(folder: str | Path, config: VideoAutoencoderConfig, dtype: torch.dtype = torch.float32) -> VideoVae:
     """The autoencoder from `vae/` inside a model folder in diffusers' layout.
 
     Raises FileNotFoundError naming what is missing, ValueError when the weights are damaged or of another model.
