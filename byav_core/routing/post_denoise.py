@@ -7,9 +7,7 @@ from .rasterize import Rasterizer, soft
 
 
 class PostDenoiseRouter:
-    def __init__(
-        self, segmenter: VideoSegmenter, rasterize: Rasterizer = soft, refiner: MaskRefiner | None = None
-    ):
+    def __init__(self, segmenter: VideoSegmenter, rasterize: Rasterizer = soft, refiner: MaskRefiner | None = None):
         self.segmenter, self.rasterize, self.refiner = segmenter, rasterize, refiner
 
     def plan(self, scene: Scene) -> MaskSource:

@@ -9,9 +9,7 @@ from .rasterize import Rasterizer, soft
 
 
 class PreDenoiseRouter:
-    def __init__(
-        self, locator: CharacterLocator, rasterize: Rasterizer = soft, refiner: MaskRefiner | None = None
-    ):
+    def __init__(self, locator: CharacterLocator, rasterize: Rasterizer = soft, refiner: MaskRefiner | None = None):
         self.locator, self.rasterize, self.refiner = locator, rasterize, refiner
 
     def plan(self, scene: Scene) -> MaskSource:
