@@ -6,7 +6,6 @@ CPU. Other flavours are `dataclasses.replace(paper(), ...)`.
 """
 
 import json
-import types
 import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
@@ -241,10 +240,11 @@ class ModelConfig:
             values = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"the model configuration is not JSON: {error}") from error
-        return _build(cls, values, "config")
+        return build(cls, values, "config")
 
 
-def _build(cls: type, values: Any, where: str) -> Any:
+def build(cls: type, values: Any, where: str) -> Any:
+    """A configuration from named values as JSON has them. Raises ValueError naming the field below `where`."""
     if not isinstance(values, dict):
         raise ValueError(f"{where} should be an object with named fields, got {values!r}")
     known = {f.name for f in fields(cls)}
@@ -259,27 +259,19 @@ def _build(cls: type, values: Any, where: str) -> Any:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    origin = typing.get_origin(hint)
+    """`value` if it is of the kind that `hint` names; a list becomes a tuple and a whole number a float."""
+    origin, kinds = typing.get_origin(hint), typing.get_args(hint) or (hint,)
     if is_dataclass(hint):
-        return _build(hint, value, where)
-    if origin is tuple and isinstance(value, list):
-        return tuple(value)
-    if origin is Literal:
-        allowed: tuple = typing.get_args(hint)
-    elif origin in (typing.Union, types.UnionType):
-        kinds = typing.get_args(hint)
-        if isinstance(value, kinds) and not isinstance(value, bool):
-            return value
-        raise ValueError(f"{where} is {value!r}; expected one of {[k.__name__ for k in kinds]}")
-    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return build(hint, value, where)
+    if origin is tuple and isinstance(value, list | tuple) and (kinds[-1] is ... or len(kinds) == len(value)):
+        return tuple(_value(kinds[0], element, f"{where}[{i}]") for i, element in enumerate(value))
+    if hint is float and type(value) is int:
         return float(value)
-    elif isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+    if origin is not tuple and (value in kinds if origin is Literal else type(value) in kinds):
         return value
-    else:
-        raise ValueError(f"{where} is {value!r}; expected {getattr(hint, '__name__', hint)}")
-    if value not in allowed:
-        raise ValueError(f"{where} is {value!r}; expected one of {list(allowed)}")
-    return value
+    names = [str(getattr(kind, "__name__", kind)) for kind in kinds]
+    expected = f"({', '.join(names)})" if origin is tuple else " or ".join(names)
+    raise ValueError(f"{where} is {value!r}; expected {expected}")
 
 
 def paper() -> ModelConfig:

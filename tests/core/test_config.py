@@ -1,0 +1,68 @@
+"""Configurations go to JSON and back, and say in a sentence what is wrong with one that cannot be."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from byav_core.config import PRESETS, ModelConfig, paper, released, tiny
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_survives_json(name):
+    assert ModelConfig.from_json(PRESETS[name]().to_json()) == PRESETS[name]()
+
+
+def test_whole_numbers_are_accepted_where_a_fraction_is_meant():
+    values = json.loads(tiny().to_json()) | {"fps": 25}
+    assert ModelConfig.from_json(json.dumps(values)) == tiny()
+
+
+@pytest.mark.parametrize(
+    "path, value, sentence",
+    [
+        ("fps", "fast", "config.fps is 'fast'; expected float"),
+        ("fps", True, "config.fps is True; expected float"),
+        ("router", 5, "config.router should be an object with named fields, got 5"),
+        ("router.head", "hard", "config.router.head is 'hard'; expected softmax or sigmoid"),
+        ("router.mask_layer", "first", "config.router.mask_layer is 'first'; expected int or NoneType"),
+        ("router.table_extent", [13, 30], "config.router.table_extent is [13, 30]; expected (int, int, int)"),
+        ("router.table_extent", [13, 30, "w"], "config.router.table_extent[2] is 'w'; expected int"),
+        ("transformer.num_layers", 4.0, "config.transformer.num_layers is 4.0; expected int"),
+        ("transformer.use_learned_positional_embeddings", 1, "expected bool"),
+        ("transformer.layers", 4, "config.transformer has unknown fields ['layers']; known are"),
+        ("transformer.face_dim", 81, "transformer.face_dim is 81 but face_extractor.output_dim is 80"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_was_expected(path, value, sentence):
+    values = json.loads(tiny().to_json())
+    *parents, name = path.split(".")
+    holder = values
+    for parent in parents:
+        holder = holder[parent]
+    holder[name] = value
+    with pytest.raises(ValueError) as error:
+        ModelConfig.from_json(json.dumps(values))
+    assert sentence in str(error.value)
+
+
+def test_an_incomplete_configuration_says_what_is_missing():
+    with pytest.raises(ValueError, match="config is incomplete: .*'transformer'"):
+        ModelConfig.from_json('{"name": "half"}')
+
+
+def test_what_is_not_json_is_said_to_be_none():
+    with pytest.raises(ValueError, match="not JSON"):
+        ModelConfig.from_json("{name: tiny}")
+
+
+def test_parts_that_do_not_meet_are_all_named_at_once():
+    config = tiny()
+    with pytest.raises(ValueError, match="text_embed_dim is 7 .*; transformer.audio_dim is 9 "):
+        replace(config, transformer=replace(config.transformer, text_embed_dim=7, audio_dim=9))
+
+
+def test_the_released_dialect_differs_from_the_paper_in_the_router_only():
+    theirs = replace(released(), name="paper", trained="untrained", router=paper().router)
+    assert theirs == paper()
+    assert released().router != paper().router
