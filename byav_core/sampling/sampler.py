@@ -73,7 +73,7 @@ def denoise(
             stepped = solver.step(step, velocity, latents, generator)
             latents, clean = stepped.latents, stepped.clean
             _check_numbers(clean, step + 1, len(passes))
-            routed = mean_mask(layers, _grid(transformer, latents)) if layers else routed
+            routed = mean_mask(layers, transformer.grid(latents)) if layers else routed
             if on_step:
                 on_step(StepReport(step + 1, len(passes), latents, clean, routed))
     return Denoised(clean, routed, len(passes))
@@ -114,11 +114,6 @@ def _bindings(transformer: BindYourAvatarTransformer, conditions: Conditions) ->
         speaking: Binding(face, transformer.project_speech(speech), conditions.audio_to_character)
         for speaking, speech in ((True, conditions.speech), (False, conditions.no_speech))
     }
-
-
-def _grid(transformer: BindYourAvatarTransformer, latents: Float[Tensor, "b t c H W"]) -> TokenGrid:
-    patch = transformer.config.patch_size
-    return TokenGrid(latents.shape[1], latents.shape[-2] // patch, latents.shape[-1] // patch)
 
 
 def _check_numbers(latents: Float[Tensor, "b t c H W"], step: int, steps: int) -> None:
