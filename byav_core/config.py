@@ -30,6 +30,8 @@ class TransformerConfig:
     patch_size: int = 2
     temporal_compression_ratio: int = 4
     use_learned_positional_embeddings: bool = True
+    rotary_height: int = 30  # rows of tokens that rotary positions are laid over, whatever the grid
+    rotary_width: int = 45
     norm_eps: float = 1e-5
     face_interval: int = 2  # face cross-attention in every 2nd block
     face_heads: int = 16
@@ -321,6 +323,8 @@ def tiny() -> ModelConfig:
             sample_height=8,
             sample_frames=17,
             max_text_seq_length=64,
+            rotary_height=4,
+            rotary_width=6,
             face_heads=4,
             face_head_dim=24,
             face_dim=80,

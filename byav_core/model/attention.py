@@ -9,7 +9,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-Rotary = tuple[Float[Tensor, "s d"], Float[Tensor, "s d"]]
+Rotary = tuple[Float[Tensor, "positions head_dim"], Float[Tensor, "positions head_dim"]]
 
 
 class JointAttention:

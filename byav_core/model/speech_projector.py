@@ -43,7 +43,7 @@ class SpeechProjector(nn.Module):
         self.proj3 = nn.Linear(config.hidden_dim, width)
         self.conv1 = nn.Conv1d(width, width, kernel_size=2, stride=2)
         self.norm = nn.LayerNorm(config.output_dim)
-        self.mute_learnable_tokens = nn.Parameter(torch.zeros(1, config.tokens, config.output_dim))
+        self.mute_learnable_tokens = nn.Parameter(torch.zeros(1, *config.mute_shape))
         self.learnable_scale = nn.Parameter(torch.zeros(1))
 
     def forward(self, windows: Float[Tensor, "b f w layers d"]) -> Float[Tensor, "b t k d_speech"]:

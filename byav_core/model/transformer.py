@@ -170,6 +170,8 @@ class BindYourAvatarTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAda
         patch_size: int = 2,
         temporal_compression_ratio: int = 4,
         use_learned_positional_embeddings: bool = True,
+        rotary_height: int = 30,
+        rotary_width: int = 45,
         norm_eps: float = 1e-5,
         face_interval: int = 2,
         face_heads: int = 16,
@@ -196,7 +198,7 @@ class BindYourAvatarTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAda
             use_positional_embeddings=False,
             use_learned_positional_embeddings=use_learned_positional_embeddings,
         )
-        self.rotary = RotaryPositions(attention_head_dim, (sample_height // patch_size, sample_width // patch_size))
+        self.rotary = RotaryPositions(attention_head_dim, (rotary_height, rotary_width))
         self.time_proj = Timesteps(dim, flip_sin_to_cos=True, downscale_freq_shift=0)
         self.time_embedding = TimestepEmbedding(dim, time_embed_dim, "silu")
 
