@@ -191,6 +191,8 @@ class ComfyServer:
                     raise RunFailed(data)
                 if kind == "executing" and data["node"] is None:  # sent once the history holds the outputs
                     break
+            else:
+                raise RuntimeError(f"ComfyUI went away while a workflow ran:\n{self.log_tail()}")
         return Finished(self.get(f"/history/{reply['prompt_id']}")[reply["prompt_id"]]["outputs"], tuple(messages))
 
     def _request(self, request: urllib.request.Request) -> dict:
