@@ -9,7 +9,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # appended: ComfyUI's own `nodes` module keeps priority
-sys.path.append(str(ROOT / "tests" / "host"))
 
 
 def _module(name: str) -> ModuleType:
