@@ -95,11 +95,13 @@ class SpeechStream:
     """One voice: a name, the sound as it will be heard, and its hidden states on the video's frame clock.
 
     hidden: wav2vec2 hidden states, one row per video frame from the first sample of `audio` on (f layers d).
+    silence: hidden states of silence, for the frames before and after the sound; without them zeros are taken.
     """
 
     name: str
     audio: Audio
     hidden: Float[Tensor, "f layers d"]
+    silence: Float[Tensor, "layers d"] | None = None
 
 
 @dataclass(frozen=True)

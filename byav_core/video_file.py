@@ -9,6 +9,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from .sound import cut
 from .types import Audio, Video
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
@@ -32,7 +33,7 @@ def write_video(path: str | Path, video: Video, comment: str = "") -> None:
             sound_track = _add_sound(container, video.audio) if video.audio is not None else None
             _write_pictures(container, picture_track, video)
             if sound_track is not None:
-                _write_sound(container, sound_track, sound_of(video))
+                _write_sound(container, sound_track, cut(video.audio, len(video.frames) / video.fps))
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -56,15 +57,6 @@ def read_comment(path: str | Path) -> str:
 
     with av.open(str(path)) as container:
         return container.metadata.get("comment", "")
-
-
-def sound_of(video: Video) -> Audio:
-    """The video's sound at exactly the duration of its frames. Raises ValueError when it has none."""
-    if video.audio is None:
-        raise ValueError("this video has no sound")
-    samples = round(len(video.frames) / video.fps * video.audio.sample_rate)
-    waveform = video.audio.waveform[:samples]
-    return Audio(torch.cat([waveform, waveform.new_zeros(samples - len(waveform))]), video.audio.sample_rate)
 
 
 def _check_writable(path: Path, video: Video) -> None:

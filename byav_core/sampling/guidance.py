@@ -6,6 +6,7 @@ hidden states of zero sent through the projector (its biases still speak), and f
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,6 +26,11 @@ class Conditions:
     no_speech: Float[Tensor, "1 m t k_speech d_speech"]
     audio_to_character: Float[Tensor, "1 m n"]
     canvas: Float[Tensor, "3 H W"] | None = None
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Conditions":
+        """Elsewhere or in another precision; the canvas, a picture, stays as it is."""
+        told = {name: value.to(device, dtype) for name, value in vars(self).items() if name != "canvas"}
+        return Conditions(**told, canvas=self.canvas)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,9 @@ class LatentInput:
         """The 3C' channels of one step (§3.1), in the order the weights were trained with."""
         return torch.cat([latents, self.reference, self.inpainting], dim=2)
 
+    def to(self, device: torch.device) -> "LatentInput":
+        return LatentInput(self.noise.to(device), self.reference.to(device), self.inpainting.to(device))
+
 
 def start_latents(
     autoencoder: VideoAutoencoder,
@@ -76,15 +79,17 @@ def fit_frame(frame: Float[Tensor, "3 _ _"], height: int, width: int, fit: str =
         raise ValueError(f"a first frame cannot be fitted by {fit!r}; choose one of {list(scale_of)}")
     scale = scale_of[fit](height / frame.shape[1], width / frame.shape[2])
     inner = resized(frame, max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[2] * scale)))
+    if note := fit_message(frame, height, width, fit):
+        logger.info(note)
     spare_rows, spare_columns = height - inner.shape[1], width - inner.shape[2]
-    if spare_rows or spare_columns:
-        logger.info("%s", fit_message(frame, height, width, fit))
     above, before = math.floor(spare_rows / 2), math.floor(spare_columns / 2)
     return F.pad(inner, (before, spare_columns - before, above, spare_rows - above))
 
 
 def fit_message(frame: Float[Tensor, "3 _ _"], height: int, width: int, fit: str) -> str:
-    """What `fit_frame` does to a picture, in words."""
+    """What `fit_frame` cuts or adds, in words; empty when nothing."""
+    if abs(frame.shape[1] * width - frame.shape[2] * height) < max(frame.shape[1:]):  # the same shape, to a pixel
+        return ""
     done = {"crop": "cropped around its centre", "pad": "given black bars"}[fit]
     return f"the first frame ({frame.shape[2]}x{frame.shape[1]}) was {done} to fill {width}x{height}"
 
