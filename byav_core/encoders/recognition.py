@@ -1,0 +1,50 @@
+"""Who a face is: one vector per aligned face, near for the same person."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import gelu, interpolate
+
+
+class Recogniser(Protocol):
+    def __call__(self, crops: Float[Tensor, "faces 3 size size"]) -> Float[Tensor, "faces d"]: ...
+
+
+class ArcFace:
+    """InsightFace's recognition network (glintr100.onnx), vectors not normalised, as the release joins them."""
+
+    def __init__(self, path: str | Path):
+        from insightface.model_zoo import get_model
+
+        self.network = get_model(str(path), providers=["CPUExecutionProvider"])
+        if getattr(self.network, "taskname", None) != "recognition":
+            raise ValueError(f"{path} is not a recognition network of InsightFace; use glintr100.onnx of antelopev2")
+
+    def __call__(self, crops: Float[Tensor, "faces 3 size size"]) -> Float[Tensor, "faces d"]:
+        bgr = rearrange(crops.flip(1).clamp(0, 1) * 255, "n c H W -> n H W c").round().to(torch.uint8).cpu().numpy()
+        return torch.from_numpy(np.asarray(self.network.get_feat(list(bgr)), dtype=np.float32))
+
+
+class SmallRecogniser(nn.Module):
+    """A recognition network for `tiny()`. Untrained it tells the same photograph's faces apart, not people in general:
+    crops of one picture match each other, two pictures of one person need not."""
+
+    def __init__(self, dim: int, size: int = 32, widths: tuple[int, int] = (16, 32)):
+        super().__init__()
+        self.size = size
+        self.first = nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False)
+        self.second = nn.Conv2d(*widths, 3, stride=2, padding=1, bias=False)
+        self.norms = nn.ModuleList(nn.GroupNorm(1, width) for width in widths)
+        self.out = nn.Linear(widths[-1] * (size // 4) ** 2, dim, bias=False)
+
+    @torch.no_grad()
+    def forward(self, crops: Float[Tensor, "faces 3 size size"]) -> Float[Tensor, "faces d"]:
+        x = interpolate(crops.to(self.out.weight), (self.size, self.size), mode="bilinear", antialias=True)
+        deviation, mean = torch.std_mean(x, dim=(-2, -1), keepdim=True)
+        x = gelu(self.norms[0](self.first((x - mean) / (deviation + 1e-3))))
+        return self.out(rearrange(self.norms[1](self.second(x)), "n c h w -> n (c h w)"))
