@@ -58,11 +58,25 @@ class VideoSegmenter(Protocol):
 
 @runtime_checkable
 class FaceEncoder(Protocol):
-    """A reference picture to its features. `box` chooses a face; without it the largest one counts."""
+    """A reference picture to its features. `box` chooses a face; without it the largest one counts. `name` is what
+    messages call the picture."""
 
     def __call__(
-        self, picture: Float[Tensor, "3 H W"], box: tuple[float, float, float, float] | None = None
+        self,
+        picture: Float[Tensor, "3 H W"],
+        box: tuple[float, float, float, float] | None = None,
+        name: str = "the reference picture",
     ) -> FaceFeatures: ...
+
+
+@runtime_checkable
+class FaceRecogniser(Protocol):
+    """Faces at given landmarks to vectors that are near for the same person. The identity of `FaceFeatures` begins
+    with such a vector."""
+
+    def __call__(
+        self, picture: Float[Tensor, "3 H W"], landmarks: Float[Tensor, "faces 5 2"]
+    ) -> Float[Tensor, "faces d"]: ...
 
 
 @runtime_checkable

@@ -61,8 +61,8 @@ class InsightClipFace:
             return self._features(face, self.matte(face), found=True)
         where = name if box is None else f"the box {tuple(round(x) for x in box)} of {name}"
         warnings.warn(
-            f"no face was found in {where}, so all of it is used as the reference; use a larger or more frontal face, "
-            "or give a box around it",
+            f"no face was found in {where}, so all of it is used as the reference; a larger or more frontal face is "
+            "better" + (", or a box around it" if box is None else ""),
             stacklevel=2,
         )
         face = whole_picture(picture if box is None else _cut(picture, box))
@@ -140,15 +140,28 @@ def _released(folder: Path, config: FaceEncoderConfig) -> InsightClipFace:
     files = FaceEncoderFiles(folder)
     recognition = files.need("glintr100.onnx", "InsightFace's antelopev2 pack")
     tower = files.need("EVA02_CLIP_L_336_psz14_s6B", "the hub repository QuanSun/EVA-CLIP", (".pt", ".safetensors"))
-    detector, parser = files.look("scrfd_10g_bnkps.onnx"), files.look("parsing_bisenet.pth")
+    detector = files.look("scrfd_10g_bnkps.onnx")
     return InsightClipFace(
         config,
         InsightFaceFinder(detector) if detector else CenterFaceFinder(),
         ArcFace(recognition),
         load_eva_tower(tower, config),
-        FaceParsing(parser) if parser and FaceParsing.available() else EllipseMatte(),
+        _matte(files),
         folder.name,
     )
+
+
+def _matte(files: "FaceEncoderFiles") -> Callable[[AlignedFace], Tensor]:
+    parser = files.look("parsing_bisenet.pth")
+    if parser and FaceParsing.available():
+        return FaceParsing(parser)
+    missing = "the package facexlib is not installed" if parser else "parsing_bisenet.pth is not beside the weights"
+    warnings.warn(
+        f"{missing}, so the background of reference faces is removed by an ellipse and not by face parsing as in the "
+        "release",
+        stacklevel=4,
+    )
+    return EllipseMatte()
 
 
 class FaceEncoderFiles:
@@ -165,21 +178,18 @@ class FaceEncoderFiles:
         for ending in endings:
             if path := self.look(name + ending):
                 return path
-        searched = (
-            ", ".join(str(place) for place in self.places if place.is_dir()) or f"{self.places[0]} (no such folder)"
-        )
+        searched = ", ".join(str(place) for place in self.places if place.is_dir())
         raise FileNotFoundError(
-            f"the face encoder needs {name}{endings[0]}, which is not in {searched}; get it from {source} and put it "
-            'there, or choose "tiny"'
+            f"the face encoder needs {name}{endings[0]}, which is not in "
+            f"{searched or f'{self.places[0]} (there is no such folder)'}; get it from {source} and put it there, or "
+            'choose "tiny"'
         )
 
 
 def _check(picture: Float[Tensor, "3 H W"], box: Box | None, name: str) -> None:
     height, width = picture.shape[-2:]
     if min(height, width) < SMALLEST:
-        raise ValueError(
-            f"{name} is {width}x{height} pixels; a face needs at least {SMALLEST}x{SMALLEST}, use a larger one"
-        )
+        raise ValueError(f"{name} is {width}x{height} pixels; use one of at least {SMALLEST}x{SMALLEST}")
     if not torch.isfinite(picture).all():
         raise ValueError(f"{name} has pixels that are NaN or infinite; load it again or use another one")
     if box is not None and (min(box[2], width) - max(box[0], 0) < 1 or min(box[3], height) - max(box[1], 0) < 1):
