@@ -17,7 +17,7 @@ def colours(n: int) -> Float[Tensor, "n 3"]:
 
 def overlay(
     frames: Float[Tensor, "f 3 H W"],
-    masks: Float[Tensor, "n f H W"],
+    masks: Float[Tensor, "n f2 H2 W2"],
     names: tuple[str, ...],
     opacity: float = 0.55,
 ) -> Float[Tensor, "f 3 H W"]:
