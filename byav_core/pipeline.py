@@ -192,7 +192,7 @@ def condition(
         characters=network.encode_characters([_placed(character, compute) for character in cast]),
         speech=_speech(network, streams, clip, compute),
         no_speech=_speech(network, (), clip, compute).expand(1, max(1, len(streams)), -1, -1, -1),
-        audio_to_character=compute.place(_matrix_values(matrix, streams, cast)[None]),
+        audio_to_character=compute.place(matrix_values(matrix, streams, cast)[None]),
         canvas=reference_canvas(tuple(character.features.crop for character in cast), clip.height, clip.width),
     )
 
@@ -494,7 +494,7 @@ def _hidden_windows(stream: SpeechStream, frames: int, config: SpeechProjectorCo
     return windows(rows, margin, frames, config.window)
 
 
-def _matrix_values(
+def matrix_values(
     matrix: AudioCharacterMatrix | None, streams: tuple[SpeechStream, ...], cast: tuple[Character, ...]
 ) -> Float[Tensor, "m n"]:
     """A^ac in the order of streams and cast; one silent row where nobody speaks."""
