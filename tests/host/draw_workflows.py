@@ -129,11 +129,11 @@ class Parts:
         guide = Box("Read me", [[note(title, about)]], "#444")
         self.stages = [[guide, load], [cast], [said, who], [where]]
 
-    def router(self, kind: str, **more: object) -> Node:
+    def router(self, kind: str, title: str = "Router", **more: object) -> Node:
         values = {"model": self.model["model"], "scene": self.scene, "cast": self.cast, "router": kind}
         asked = {"prompt": self.prompt, "streams": self.streams, "matrix": self.matrix}
         values |= asked | {"face_encoder": self.faces["face encoder"], "coarse_steps": 8}
-        return Node("BYAV_Router", f"Router: {kind}", (330, 322), values | more)
+        return Node("BYAV_Router", title, (330, 322), values | more)
 
     def sampler(self, router: Node, title: str = "Sampler", **more: object) -> Node:
         given = {"model": self.model["model"], "scene": self.scene, "prompt": self.prompt, "cast": self.cast}
@@ -151,7 +151,7 @@ class Parts:
 
 def save(title: str, video: Wire, name: str) -> Node:
     values = {"video": video, "filename_prefix": f"bind-your-avatar/{name}"}
-    return Node("SaveVideo", title, (420, 380), values)
+    return Node("SaveVideo", title, (420, 360), values)
 
 
 def talk(parts: Parts, kind: str, name: str, painted: list | None = None, **more: object) -> list[list[Box]]:
@@ -171,8 +171,7 @@ def talk(parts: Parts, kind: str, name: str, painted: list | None = None, **more
         *before,
         [*where, Box("6 · Who is where", [*(painted or []), [router]], BINDING)],
         [Box("7 · Sampling", [[sampler], [report]], MODELS)],
-        [Box("8 · Frames and sound", [[frames], [video], [film]], RESULT)],
-        [Box("9 · Results", result, RESULT)],
+        [Box("8 · Frames and sound", [[frames], [video], [film]], RESULT), Box("9 · Results", result, RESULT)],
     ]
 
 
@@ -243,7 +242,7 @@ def compare_routers() -> list[list[Box]]:
     seed = Node("PrimitiveInt", "Seed of all three", (330, 82), {"value": 1})
     lanes, rows, films = [], [], []
     for kind in ("pre", "post", "intra"):
-        router = parts.router(kind, seed=seed["INT"])
+        router = parts.router(kind, f"Router: {kind}", seed=seed["INT"])
         sampler = parts.sampler(router, f"Sampler: {kind}", seed=seed["INT"])
         frames = parts.decode(sampler)
         film = parts.joined("BYAV_RoutingFilm", f"Film: {kind}", frames, 118, routing=sampler["routing"])
@@ -258,13 +257,13 @@ def compare_routers() -> list[list[Box]]:
     sound = parts.joined("BYAV_MakeVideo", "Sound", lanes[0][3], 66)
     joined = {"images": three["IMAGE"], "fps": 25.0, "audio": sound["audio"]}
     film = Node("CreateVideo", "Side by side", (330, 78), joined)
+    saved = save("Side by side", film["VIDEO"], "compare_routers")
     *before, where = parts.stages
     return [
         *before,
         [*where, Box("6 · Seed", [[seed]], BINDING)],
         [Box("7 · Three routers, side by side", rows, BINDING)],
-        [Box("8 · One film", [[two], [three], [sound], [film]], RESULT)],
-        [Box("9 · Result", [[save("Side by side", film["VIDEO"], "compare_routers")]], RESULT)],
+        [Box("8 · One film", [[two], [three], [sound], [film]], RESULT), Box("9 · Result", [[saved]], RESULT)],
     ]
 
 

@@ -1,0 +1,45 @@
+"""Cancelling while it samples ends the run at once, and the next run works."""
+
+import time
+
+SECONDS = 1.0
+JITTER = 1.0  # a busy machine answers late
+
+
+def test_cancel_during_sampling_ends_the_run_within_a_second(workflow, client):
+    prompt = workflow("two_speakers").set("Sampler", steps=400, seed=5)
+    pressed = []
+
+    def press_after_two_steps(event):
+        sampling = event.kind == "progress" and event.data["node"] == prompt.id("Sampler")
+        if sampling and event.data["value"] >= 2 and not pressed:
+            pressed.append((time.monotonic(), event.seconds))
+            client.cancel()
+
+    run = client.run(prompt, press_after_two_steps)
+    assert run.status == "interrupted", run
+    [stopped] = run.of("execution_interrupted")
+    assert stopped.data["node_id"] == prompt.id("Sampler")
+    assert stopped.seconds - pressed[0][1] < SECONDS + JITTER
+
+
+def test_cancel_inside_a_step_does_not_wait_for_its_end(workflow, client):
+    """A single large step: 768 x 512 and 49 frames are some ten thousand tokens."""
+    prompt = workflow("two_speakers").set("Scene", width=512, height=320, frames=49).set("Sampler", steps=4, seed=5)
+    pressed = []
+
+    def press_inside_the_second_step(event):
+        sampling = event.kind == "progress" and event.data["node"] == prompt.id("Sampler")
+        if sampling and not pressed:
+            pressed.append(event.seconds)
+            client.cancel()
+
+    run = client.run(prompt, press_inside_the_second_step)
+    assert run.status == "interrupted", run
+    assert run.of("execution_interrupted")[0].seconds - pressed[0] < SECONDS + JITTER
+
+
+def test_a_run_after_a_cancelled_one_succeeds(workflow, client):
+    prompt = workflow("two_speakers").set("Sampler", steps=400, seed=6)
+    client.run(prompt, lambda event: client.cancel() if event.kind == "progress" else None)
+    assert client.run(prompt.set("Sampler", steps=1).only("Report")).status == "success"
