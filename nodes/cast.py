@@ -1,11 +1,12 @@
 """Character (chained), Speech (chained), Audio-Character Matrix."""
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
-from . import sockets
+from . import convert, pictures, runtime, sockets
 from .sockets import schema
 
 MATRIX_MODES = ["one to one", "swapped", "custom table"]
+BOX_SENTENCE = "the face box is {box!r}; write left, top, right, bottom in pixels, such as 120, 40, 280, 230"
 
 
 class Character(io.ComfyNode):
@@ -59,8 +60,24 @@ class Character(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **inputs):
-        raise NotImplementedError("being built")
+    def validate_inputs(cls, name=None, box=None):
+        if name is not None and not name.strip():
+            return "the name is empty; give this character a name, such as Anna"
+        try:
+            parse_box(box or "")
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, name, image, face_encoder, cast=(), box=""):
+        from ..byav_core.pipeline import add_character
+
+        runtime.bring(face_encoder.patchers)
+        picture = convert.picture(image, f"reference image of {name}")
+        cast = add_character(cast or (), name, picture, face_encoder.encoder, parse_box(box))
+        crop = convert.to_image(cast[-1].features.crop[None])
+        return io.NodeOutput(cast, crop, ui=ui.PreviewImage(crop, cls=cls))
 
 
 class Speech(io.ComfyNode):
@@ -116,8 +133,23 @@ class Speech(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **inputs):
-        raise NotImplementedError("being built")
+    def validate_inputs(cls, name=None, start=None, loudness=None):
+        if name is not None and not name.strip():
+            return "the name is empty; give this voice a name, such as voice 1"
+        if start is not None and not 0 <= start <= 3600:
+            return f"the start is {start:g} seconds; give 0 to 3600"
+        if loudness is not None and not -60 <= loudness <= 0:
+            return f"the loudness is {loudness:g} dB; give -60 to 0, where 0 leaves the recording as it is"
+        return True
+
+    @classmethod
+    def execute(cls, name, audio, audio_encoder, start, streams=(), loudness=0.0):
+        from ..byav_core.pipeline import add_speech
+
+        runtime.bring(audio_encoder.patchers)
+        recording = convert.recording(audio, f"audio of {name}")
+        encoder, level = audio_encoder.encoder, loudness or None
+        return io.NodeOutput(add_speech(streams or (), name, recording, encoder, audio_encoder.fps, start, level))
 
 
 class AudioCharacterMatrix(io.ComfyNode):
@@ -137,8 +169,8 @@ class AudioCharacterMatrix(io.ComfyNode):
                     display_name="mode",
                     options=MATRIX_MODES,
                     default=MATRIX_MODES[0],
-                    tooltip="one to one: first voice to first character and so on. swapped: the other way round. "
-                    "custom table: as written below.",
+                    tooltip="one to one: first voice to first character and so on. swapped: each voice to the "
+                    "character after its own, the last one's to the first. custom table: as written below.",
                 ),
                 io.String.Input(
                     "table",
@@ -148,7 +180,8 @@ class AudioCharacterMatrix(io.ComfyNode):
                     optional=True,
                     placeholder="voice 1: Anna\nvoice 2: Ben, Carla",
                     tooltip="For the custom table: one line per voice, its name, a colon, and the names of the "
-                    "characters it speaks for, with commas between. A character in no line stays silent.",
+                    "characters it speaks for, with commas between; a number after a name is a weight, as in Ben "
+                    "0.5. A character in no line stays silent.",
                 ),
             ],
             outputs=[
@@ -158,5 +191,39 @@ class AudioCharacterMatrix(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **inputs):
-        raise NotImplementedError("being built")
+    def validate_inputs(cls, mode=None, table=None):
+        if mode not in (None, *MATRIX_MODES):
+            return f"the mode is {mode!r}; choose one of {MATRIX_MODES}"
+        if mode != MATRIX_MODES[-1]:
+            return True
+        lines = [line for line in (table or "").splitlines() if line.strip()]
+        if not lines:
+            return "the custom table is empty; write one line per voice, such as voice 1: Anna"
+        wrong = next((line for line in lines if ":" not in line), None)
+        return True if wrong is None else f"{wrong!r} has no colon; write voice and characters such as voice 1: Anna"
+
+    @classmethod
+    def execute(cls, streams, cast, mode, table=""):
+        from ..byav_core import matrix
+
+        names = tuple(stream.name for stream in streams), tuple(person.name for person in cast)
+        made = {
+            "one to one": lambda: matrix.one_to_one(*names),
+            "swapped": lambda: matrix.swapped(*names),
+            "custom table": lambda: matrix.from_table(table, *names),
+        }[mode]()
+        picture = convert.to_image(pictures.matrix_table(made, cast))
+        return io.NodeOutput(made, picture, ui=ui.PreviewImage(picture, cls=cls))
+
+
+def parse_box(text: str) -> tuple[float, float, float, float] | None:
+    """left, top, right, bottom in pixels; None for an empty text. Raises ValueError for any other."""
+    if not text.strip():
+        return None
+    try:
+        left, top, right, bottom = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(BOX_SENTENCE.format(box=text)) from None
+    if left >= right or top >= bottom:
+        raise ValueError(BOX_SENTENCE.format(box=text))
+    return left, top, right, bottom

@@ -12,7 +12,13 @@ import folder_paths
 
 TINY = "tiny (built in, untrained)"
 FACE_TRACKS = "face tracks (built in)"
+BESIDE = "beside the weights"
 KEY = "byav"
+MODEL_KEYS = (KEY, "diffusion_models")
+AUDIO_KEYS = (KEY, "audio_encoders")
+FOLDER_KEYS = (KEY, "diffusers")
+SEGMENTER_KEYS = (KEY, "sam2")
+BUILT_IN = (TINY, FACE_TRACKS, BESIDE)
 WEIGHTS = {".safetensors", ".sft"}
 
 
@@ -24,7 +30,7 @@ def register_folders() -> None:
 
 
 def model_choices() -> list[str]:
-    files = [name for key in (KEY, "diffusion_models") for name in _files(key) if _is_ours(key, name)]
+    files = [name for key in MODEL_KEYS for name in _files(key) if _is_ours(key, name)]
     return [TINY, *sorted(set(files)), *_folders(_holds_model, KEY)]
 
 
@@ -33,11 +39,15 @@ def face_encoder_choices() -> list[str]:
 
 
 def audio_encoder_choices() -> list[str]:
-    return [TINY, *_folders(_holds_wav2vec, KEY, "audio_encoders")]
+    return [TINY, *_folders(_holds_wav2vec, *AUDIO_KEYS)]
 
 
 def segmenter_choices() -> list[str]:
-    return [FACE_TRACKS, *_folders(_holds_sam2, KEY, "sam2")]
+    return [FACE_TRACKS, *_folders(_holds_sam2, *SEGMENTER_KEYS)]
+
+
+def companion_choices() -> list[str]:
+    return [BESIDE, *_folders(_holds_companions, *FOLDER_KEYS)]
 
 
 def locate(choice: str, *keys: str) -> Path:
@@ -63,7 +73,7 @@ def check_choice(choice: str | None, choices: list[str], *keys: str) -> bool | s
 
 def fingerprint(choice: str, *keys: str) -> tuple:
     """Changes when the file behind a choice is exchanged."""
-    if choice in (TINY, FACE_TRACKS):
+    if choice in BUILT_IN:
         return (choice,)
     path = locate(choice, *keys)
     parts = sorted(path.rglob("*")) if path.is_dir() else [path]
@@ -88,6 +98,10 @@ def _folders(holds, *keys: str) -> list[str]:
 
 def _holds_model(folder: Path) -> bool:
     return any((folder / name / "config.json").is_file() for name in ("transformer", "transformer_ema"))
+
+
+def _holds_companions(folder: Path) -> bool:
+    return all((folder / name / "config.json").is_file() for name in ("text_encoder", "vae"))
 
 
 def _holds_face_encoder(folder: Path) -> bool:

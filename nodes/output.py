@@ -1,9 +1,24 @@
 """Make Video, Routing Masks, Routing Film."""
 
-from comfy_api.latest import io
+from __future__ import annotations
 
-from . import sockets
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import torch
+from comfy_api.latest import InputImpl, Types, io, ui
+
+from ..byav_core.overlay import overlay
+from ..byav_core.types import Clip, silence
+from . import convert, pictures, sockets
 from .sockets import schema
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from ..byav_core.types import SpeechStream
+    from .sockets import LoadedModel, NamedMasks
 
 
 class MakeVideo(io.ComfyNode):
@@ -33,8 +48,11 @@ class MakeVideo(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **inputs):
-        raise NotImplementedError("being built")
+    def execute(cls, frames, model, streams=None):
+        sound = mixed(frames, model, streams)
+        video = to_video(frames, model, sound)
+        silent = sound or convert.to_audio(silence(len(frames) / model.models.config.fps, 16000))
+        return io.NodeOutput(video, silent, ui=ui.PreviewText(label(model)))
 
 
 class RoutingMasks(io.ComfyNode):
@@ -66,8 +84,18 @@ class RoutingMasks(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **inputs):
-        raise NotImplementedError("being built")
+    def validate_inputs(cls, character=None):
+        return (
+            character is None or bool(character.strip()) or "the character is empty; write a name, or a number from 1"
+        )
+
+    @classmethod
+    def execute(cls, routing, character):
+        chosen = name_of(routing, character)
+        mask = routing.masks[chosen]
+        others = [other for name, other in routing.masks.items() if name != chosen]
+        anybody = torch.stack([*others, torch.zeros_like(mask)]).amax(dim=0)
+        return io.NodeOutput(mask, anybody, 1 - torch.maximum(mask, anybody), ui=ui.PreviewMask(mask[:1], cls=cls))
 
 
 class RoutingFilm(io.ComfyNode):
@@ -107,5 +135,59 @@ class RoutingFilm(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **inputs):
-        raise NotImplementedError("being built")
+    def execute(cls, frames, routing, model, streams=None, opacity=0.5):
+        shown = convert.pictures(frames, "frames")
+        masks = torch.stack([fitted(mask, shown) for mask in routing.masks.values()])
+        film = pictures.captioned(overlay(shown, masks, tuple(routing.masks), opacity), label(model))
+        images = convert.to_image(film)
+        return io.NodeOutput(images, to_video(images, model, mixed(frames, model, streams)))
+
+
+class LabelledVideo(InputImpl.VideoFromComponents):
+    """A video whose file says in its metadata what made it."""
+
+    def __init__(self, components: Any, comment: str):
+        super().__init__(components)
+        self.comment = comment
+
+    def save_to(self, path, *args, metadata: dict | None = None, **kwargs):
+        return super().save_to(path, *args, metadata={**(metadata or {}), "comment": self.comment}, **kwargs)
+
+
+def label(model: LoadedModel) -> str:
+    return f"Bind-Your-Avatar, {model.models.config.name} model ({model.trained})"
+
+
+def to_video(images: Tensor, model: LoadedModel, sound: dict | None) -> LabelledVideo:
+    rate = Fraction(model.models.config.fps).limit_denominator(1001)
+    return LabelledVideo(Types.VideoComponents(images=images, audio=sound, frame_rate=rate), label(model))
+
+
+def mixed(images: Tensor, model: LoadedModel, streams: tuple[SpeechStream, ...] | None) -> dict | None:
+    """All voices together for as long as the frames last; None without voices."""
+    from ..byav_core.pipeline import mix
+
+    if not streams:
+        return None
+    frames, height, width = images.shape[:3]
+    return convert.to_audio(mix(streams, Clip(frames, height, width, model.models.config.fps)))
+
+
+def name_of(routing: NamedMasks, character: str) -> str:
+    """A character's name from its name or number. Raises ValueError listing who there is."""
+    names, wanted = list(routing.masks), character.strip()
+    if wanted in names:
+        return wanted
+    if wanted.isdigit() and 1 <= int(wanted) <= len(names):
+        return names[int(wanted) - 1]
+    raise ValueError(
+        f"there is no character {wanted!r} here; there are {', '.join(names)}, or numbers 1 to {len(names)}"
+    )
+
+
+def fitted(mask: Float[Tensor, "g H W"], frames: Float[Tensor, "f 3 H2 W2"]) -> Float[Tensor, "f H2 W2"]:
+    """A mask at the extent of the frames. Raises ValueError when it has another number of frames, unless one."""
+    if len(mask) not in (1, len(frames)):
+        raise ValueError(f"the masks have {len(mask)} frames and the video {len(frames)}; take both from the same run")
+    sized = torch.nn.functional.interpolate(mask[:, None], tuple(frames.shape[-2:]), mode="bilinear")[:, 0]
+    return sized.expand(len(frames), -1, -1)

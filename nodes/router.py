@@ -1,9 +1,35 @@
 """Character Mask (chained) and Router: who is where, in one menu."""
 
-from comfy_api.latest import io
+from __future__ import annotations
 
-from . import files, sockets
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from comfy_api.latest import io
+from einops import rearrange
+
+from . import conditioning, convert, files, runtime, sockets
 from .sockets import schema
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from ..byav_core.matrix import AudioCharacterMatrix
+    from ..byav_core.pipeline import PreparedScene, Prompt
+    from ..byav_core.protocols import CharacterLocator, MaskSource, VideoSegmenter
+    from ..byav_core.types import Character, SpeechStream
+
+ABSENT = object()  # an input that is not connected, where None is one that is not computed yet
+NEEDS = {"intra": (), "pre": ("face_encoder",), "post": ("prompt", "face_encoder"), "fixed": ("masks",), "uniform": ()}
+MISSING = {
+    "prompt": "a prompt: connect Prompt",
+    "face_encoder": "to recognise faces: connect Load Face Encoder to its face encoder",
+    "masks": "masks: connect a chain of Character Mask nodes, one per character",
+}
+MASK_OUTPUTS = (1, 2)
+NOT_COMPUTED = "the masks of this router were not computed, since nothing was connected to them; run again"
 
 
 class CharacterMask(io.ComfyNode):
@@ -33,8 +59,15 @@ class CharacterMask(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **inputs):
-        raise NotImplementedError("being built")
+    def validate_inputs(cls, name=None):
+        return name is None or bool(name.strip()) or "the name is empty; write the character's name as in the cast"
+
+    @classmethod
+    def execute(cls, name, mask, masks=None):
+        before = masks.masks if masks is not None else {}
+        if name in before:
+            raise ValueError(f"there are two masks for {name}; give each character one, with its own name")
+        return io.NodeOutput(sockets.NamedMasks({**before, name: convert.mask_frames(mask, f"mask of {name}")}))
 
 
 class Router(io.ComfyNode):
@@ -59,7 +92,7 @@ class Router(io.ComfyNode):
                 io.Combo.Input(
                     "router",
                     display_name="router",
-                    options=["intra", "pre", "post", "fixed", "uniform"],
+                    options=list(NEEDS),
                     default="intra",
                     tooltip="intra: while denoising. pre: faces of the first frame. post: segmented from a first pass. "
                     "fixed: your masks. uniform: no binding.",
@@ -82,7 +115,7 @@ class Router(io.ComfyNode):
                     "streams",
                     display_name="streams",
                     optional=True,
-                    tooltip="The voices, for the probe of intra. Without them the probe hears silence.",
+                    tooltip="The voices. Needed by intra when a masks output is connected.",
                 ),
                 sockets.Matrix.Input(
                     "matrix",
@@ -117,19 +150,18 @@ class Router(io.ComfyNode):
                         min=1,
                         max=1000,
                         optional=True,
-                        tooltip="Steps of the first pass (post), and length of the schedule of which the probe (intra) "
-                        "runs the beginning.",
+                        tooltip="Steps of the first pass (post).",
                     )
                 ),
                 sockets.advanced(
                     io.Int.Input(
                         "probe_steps",
                         display_name="probe steps",
-                        default=3,
+                        default=4,
                         min=1,
                         max=1000,
                         optional=True,
-                        tooltip="After how many of the coarse steps the probe (intra) stops.",
+                        tooltip="Length of the run that the probe (intra) begins; it stops half way.",
                     )
                 ),
                 sockets.advanced(
@@ -160,5 +192,197 @@ class Router(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **inputs):
-        raise NotImplementedError("being built")
+    def validate_inputs(cls, router, prompt=ABSENT, face_encoder=ABSENT, masks=ABSENT):
+        given = {"prompt": prompt, "face_encoder": face_encoder, "masks": masks}
+        if router is None:
+            return True
+        if router not in NEEDS:
+            return f"there is no router {router!r}; choose one of {list(NEEDS)}"
+        missing = [what for what in NEEDS[router] if given[what] is ABSENT]
+        return True if not missing else f"router {router} needs {' and '.join(MISSING[what] for what in missing)}"
+
+    @classmethod
+    def fingerprint_inputs(cls, router=None, **_):
+        """Changes when masks of `intra` become wanted, so that the probe then runs."""
+        at = runtime.running_prompt() if router == "intra" else None
+        return router, at is not None and runtime.connected(at[0], MASK_OUTPUTS, at[1])
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        scene,
+        cast,
+        router,
+        refinement,
+        prompt=None,
+        streams=None,
+        matrix=None,
+        face_encoder=None,
+        masks=None,
+        seed=0,
+        coarse_steps=20,
+        probe_steps=3,
+        segmenter=files.FACE_TRACKS,
+    ):
+        first = FirstPass(model, scene, cast, prompt, streams, matrix, seed, coarse_steps, cls.hidden.unique_id)
+        planned = plan(router, refinement, first, face_encoder, masks, segmenter)
+        if planned.masks is None and masks_wanted(cls.hidden):
+            planned = replace(planned, masks=first.probe(planned.source, probe_steps))
+        return io.NodeOutput(planned, *mask_outputs(planned, cast))
+
+
+@dataclass(frozen=True)
+class FirstPass:
+    """What Post-Denoise's coarse video and Intra-Denoise's probe are made from; both are kept on the model link."""
+
+    model: sockets.LoadedModel
+    scene: PreparedScene
+    cast: tuple[Character, ...]
+    prompt: Prompt | None
+    streams: tuple[SpeechStream, ...] | None
+    matrix: AudioCharacterMatrix | None
+    seed: int
+    steps: int
+    node_id: str | None
+
+    def coarse_video(self) -> Float[Tensor, "f 3 H W"]:
+        from ..byav_core import pipeline
+
+        def compute():
+            compute_on = runtime.bring_network(self.model, self.scene, characters=0)
+            progress = runtime.StepProgress(self.node_id, what="first pass: step")
+            return pipeline.coarse_video(
+                self.model.models,
+                self.prompt,
+                self.scene,
+                self.seed,
+                self.steps,
+                on_step=progress,
+                check_cancelled=runtime.check_cancelled,
+                compute=compute_on,
+            )
+
+        return self.model.memo.get("coarse", (self.prompt, self.scene), (self.seed, self.steps), compute)
+
+    def probe(self, source: MaskSource, probe_steps: int) -> Float[Tensor, "n f H W"]:
+        """The masks after a few steps. Raises ValueError when prompt or voices are not connected."""
+        from ..byav_core import pipeline
+
+        if self.prompt is None or not self.streams:
+            raise ValueError(
+                "router intra shows masks by a short probe, which needs prompt and streams; connect both to the "
+                "Router, or disconnect its masks"
+            )
+        matrix = conditioning.matrix_or_one_to_one(self.matrix, self.cast, self.streams)
+        conditions = conditioning.conditions_for(self.model, self.prompt, self.cast, self.streams, matrix, self.scene)
+        compute_on = runtime.bring_network(self.model, self.scene, len(self.cast))
+        masks = pipeline.probe_masks(
+            self.model.models,
+            self.scene,
+            conditions,
+            source,
+            pipeline.SamplingSettings(seed=self.seed),
+            steps=probe_steps,
+            check_cancelled=runtime.check_cancelled,
+            compute=compute_on,
+        )
+        return pipeline.masks_to_frames(masks.float().cpu(), self.scene.clip)
+
+
+def plan(
+    router: str,
+    refinement: str,
+    first: FirstPass,
+    face_encoder: sockets.LoadedEncoder | None,
+    masks: sockets.NamedMasks | None,
+    segmenter: str,
+) -> sockets.PlannedRouting:
+    from ..byav_core import pipeline
+    from ..byav_core.routing import LabelSpreading
+
+    seeing = router in ("pre", "post")
+    source = pipeline.plan_routing(
+        router,
+        first.model.models,
+        first.scene,
+        first.cast,
+        masks=given_masks(masks, first.cast, first.scene) if router == "fixed" else None,
+        locator=locator_for(face_encoder) if seeing else None,
+        segmenter=segmenter_for(segmenter, face_encoder) if router == "post" else None,
+        refiner=LabelSpreading() if refinement == "on" else None,
+        coarse=first.coarse_video,
+    )
+    known = None if router == "intra" else known_masks(source, first.scene, len(first.cast))
+    return sockets.PlannedRouting(router, refinement, source, known)
+
+
+def locator_for(face_encoder: sockets.LoadedEncoder) -> CharacterLocator:
+    from ..byav_core.perception.locator import FaceLocator
+
+    runtime.bring(face_encoder.patchers)
+    return FaceLocator(face_encoder.encoder.find, face_encoder.encoder.recognise)
+
+
+def segmenter_for(choice: str, face_encoder: sockets.LoadedEncoder) -> VideoSegmenter:
+    from ..byav_core.perception.segmenter import FaceTracks, Sam2Segmenter
+
+    if choice == files.FACE_TRACKS:
+        return FaceTracks(locator_for(face_encoder))
+    return Sam2Segmenter(files.locate(choice, *files.SEGMENTER_KEYS), locator_for(face_encoder))
+
+
+def known_masks(source: MaskSource, scene: PreparedScene, characters: int) -> Float[Tensor, "n f H W"]:
+    """What a source that ignores queries and keys answers, over the pixels of every frame."""
+    from ..byav_core.pipeline import masks_to_frames
+
+    queries, keys = torch.zeros(1, 1, scene.grid.tokens, 1), torch.zeros(1, characters, 1, 1, 1)
+    return masks_to_frames(scene.grid.fold(source(0, queries, keys).mask)[0], scene.clip)
+
+
+def given_masks(
+    named: sockets.NamedMasks | None, cast: tuple[Character, ...], scene: PreparedScene
+) -> Float[Tensor, "n f H W"] | None:
+    """One mask per character in the order of the cast, all at the video's extent. Raises ValueError for names that do
+    not meet, for numbers of frames other than one or the video's, and for another shape than the video's."""
+    if named is None:
+        return None
+    names = [person.name for person in cast]
+    if strangers := [name for name in named.masks if name not in names]:
+        raise ValueError(f"there is a mask for {strangers[0]}, who is not in the cast ({', '.join(names)}); rename it")
+    if missing := [name for name in names if name not in named.masks]:
+        raise ValueError(f"there is no mask for {missing[0]}; add a Character Mask with that name")
+    return torch.stack([at_extent(name, named.masks[name], scene) for name in names])
+
+
+def at_extent(name: str, mask: Float[Tensor, "g H W"], scene: PreparedScene) -> Float[Tensor, "f H2 W2"]:
+    clip, (frames, height, width) = scene.clip, mask.shape
+    if frames not in (1, clip.frames):
+        raise ValueError(
+            f"the mask of {name} has {frames} frames and the video {clip.frames}; give one or {clip.frames}"
+        )
+    if abs(height * clip.width - width * clip.height) > 0.02 * width * clip.height:
+        raise ValueError(
+            f"the mask of {name} is {width} x {height} and the video {clip.width} x {clip.height}, which is another "
+            "shape; paint it on the first frame that Scene hands out"
+        )
+    sized = torch.nn.functional.interpolate(mask[:, None], (clip.height, clip.width), mode="area")
+    return rearrange(sized, "f 1 H W -> f H W").expand(clip.frames, -1, -1)
+
+
+def masks_wanted(hidden: Any) -> bool:
+    """Whether anything takes the masks; when the graph is not known, yes."""
+    if hidden.dynprompt is None:
+        return True
+    graph = {node: hidden.dynprompt.get_node(node) for node in hidden.dynprompt.all_node_ids()}
+    return runtime.connected(hidden.unique_id, MASK_OUTPUTS, graph)
+
+
+def mask_outputs(planned: sockets.PlannedRouting, cast: tuple[Character, ...]) -> tuple[Any, Any]:
+    """The masks as ComfyUI's and as ours; blocked with a sentence when they were not computed."""
+    from comfy_execution.graph_utils import ExecutionBlocker
+
+    if planned.masks is None:
+        return ExecutionBlocker(NOT_COMPUTED), ExecutionBlocker(NOT_COMPUTED)
+    masks = [convert.to_mask(mask) for mask in planned.masks]
+    return masks, sockets.NamedMasks({person.name: mask for person, mask in zip(cast, masks, strict=True)})

@@ -1,9 +1,29 @@
 """Sampler and Decode."""
 
-from comfy_api.latest import io
+from __future__ import annotations
 
-from . import sockets
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io, ui
+
+from . import conditioning, convert, pictures, report, runtime, sockets
+from .host_models import HostVideoAutoencoder
 from .sockets import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from ..byav_core.matrix import AudioCharacterMatrix
+    from ..byav_core.pipeline import Guidance, PreparedScene, Prompt, SamplingSettings, StepReport
+    from ..byav_core.protocols import VideoAutoencoder
+    from ..byav_core.types import Character, SpeechStream
+
+TILINGS = ["auto", "small tiles"]
 
 
 class Sampler(io.ComfyNode):
@@ -158,8 +178,56 @@ class Sampler(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **inputs):
-        raise NotImplementedError("being built")
+    def validate_inputs(cls, steps=None, audio_start=0.0, audio_end=1.0, strength="", stop_at_step=0):
+        if steps is not None and not 1 <= steps <= 1000:
+            return f"the number of steps is {steps}; give 1 to 1000"
+        if audio_start is not None and audio_end is not None and not 0 <= audio_start <= audio_end <= 1:
+            return f"audio guidance from {audio_start:g} to {audio_end:g} is no interval; give 0 to 1, start first"
+        if steps is not None and stop_at_step is not None and not 0 <= stop_at_step <= steps:
+            return f"it cannot stop at step {stop_at_step} of {steps}; give 1 to {steps}, or 0 for all"
+        return strength_problem(strength or "")
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        scene,
+        prompt,
+        cast,
+        streams,
+        router,
+        seed,
+        steps,
+        scheduler,
+        guidance,
+        guidance_scale,
+        audio_scale=4.0,
+        matrix=None,
+        audio_start=0.0,
+        audio_end=1.0,
+        strength="",
+        stop_at_step=0,
+        preview="overlay",
+    ):
+        from ..byav_core.pipeline import SamplingSettings
+
+        settings = SamplingSettings(
+            seed=seed,
+            steps=steps,
+            scheduler=scheduler,
+            guidance=guidance_of(guidance, guidance_scale, audio_scale),
+            audio_start=audio_start,
+            audio_end=audio_end,
+            strength=strengths(strength, tuple(person.name for person in cast)),
+            stop_at_step=stop_at_step or None,
+        )
+        matrix = conditioning.matrix_or_one_to_one(matrix, cast, streams)
+        run = Run(model, scene, prompt, cast, streams, router, matrix, settings)
+        sampled = run.remembered(cls.hidden.unique_id, preview)
+        masks = [convert.to_mask(mask) for mask in sampled.masks]
+        named = sockets.NamedMasks({person.name: mask for person, mask in zip(cast, masks, strict=True)})
+        latent = convert.to_latent(sampled.latents, model.models.config.video.scaling_factor)
+        return io.NodeOutput(latent, masks, sampled.report, named, ui=ui.PreviewText(sampled.report))
 
 
 class Decode(io.ComfyNode):
@@ -184,10 +252,11 @@ class Decode(io.ComfyNode):
                     io.Combo.Input(
                         "tiling",
                         display_name="tiling",
-                        options=["auto", "on", "off"],
+                        options=TILINGS,
                         default="auto",
                         optional=True,
-                        tooltip="auto: in tiles when the video is larger than the model's training size.",
+                        tooltip="auto: in tiles when the video is larger than the model was trained for. small tiles: "
+                        "a quarter of that area at a time, for less memory.",
                     )
                 ),
             ],
@@ -195,5 +264,122 @@ class Decode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **inputs):
-        raise NotImplementedError("being built")
+    def execute(cls, latent, model, vae=None, tiling="auto"):
+        from ..byav_core import pipeline
+
+        config = model.models.config.video
+        samples = convert.latents(latent, config.latent_channels, config.scaling_factor)
+        models = replace(model.models, video=decoder_of(model, vae, tiling))
+        frames = pipeline.decode(models, samples, check_cancelled=runtime.check_cancelled)
+        return io.NodeOutput(convert.to_image(frames))
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What stays of a finished run."""
+
+    latents: Float[Tensor, "1 t c H W"]
+    masks: Float[Tensor, "n f H W"]
+    report: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One sampling with everything that decides its outcome."""
+
+    model: sockets.LoadedModel
+    scene: PreparedScene
+    prompt: Prompt
+    cast: tuple[Character, ...]
+    streams: tuple[SpeechStream, ...]
+    router: sockets.PlannedRouting
+    matrix: AudioCharacterMatrix
+    settings: SamplingSettings
+
+    def remembered(self, node_id: str | None, preview: str) -> Sampled:
+        """The last run is kept on the model link: connecting another output of the Router does not repeat it."""
+        parts = (self.scene, self.prompt, *self.cast, *self.streams, *self.router.objects)
+        values = (self.settings, conditioning.matrix_key(self.matrix), self.router.name, self.router.refinement)
+        return self.model.memo.get("sampled", parts, values, lambda: self.sample(node_id, preview))
+
+    def sample(self, node_id: str | None, preview: str) -> Sampled:
+        from ..byav_core import pipeline
+
+        started = time.perf_counter()
+        conditions = conditioning.conditions_for(
+            self.model, self.prompt, self.cast, self.streams, self.matrix, self.scene
+        )
+        compute = runtime.bring_network(self.model, self.scene, len(self.cast))
+        denoised = pipeline.sample(
+            self.model.models,
+            self.scene,
+            conditions,
+            self.router.source,
+            self.settings,
+            on_step=runtime.StepProgress(node_id, self.previewer() if preview == "overlay" else None),
+            check_cancelled=runtime.check_cancelled,
+            compute=compute,
+        )
+        masks = pipeline.masks_to_frames(denoised.masks.float().cpu(), self.scene.clip)
+        written = report.text(self, masks, denoised.steps_done, time.perf_counter() - started)
+        return Sampled(denoised.latents.cpu(), masks, written)
+
+    def previewer(self) -> Callable[[StepReport], Any]:
+        """Latents to a rough picture by a linear map, fitted once per model, with the masks over it."""
+        from ..byav_core.sampling.preview import fit_preview
+
+        models, names = self.model.models, tuple(person.name for person in self.cast)
+        to_frames = self.model.memo.get("preview", (), "fitted", lambda: fit_preview(models.video))
+        return lambda report: pictures.step_preview(report, to_frames(report.clean), names)
+
+
+def decoder_of(model: sockets.LoadedModel, vae: Any, tiling: str) -> VideoAutoencoder:
+    """ComfyUI's VAE if one is connected, else the model's own with the tiles chosen, its weights in place."""
+    own, config = model.models.video, model.models.config.video
+    if vae is not None:
+        return HostVideoAutoencoder(vae, config.latent_channels, config.scaling_factor)
+    if "video" not in model.patchers:
+        return own
+    share = 2 if tiling == TILINGS[1] else 1
+    height, width = config.sample_height // share, config.sample_width // share
+    dtype = runtime.compute_of(model.patchers["video"]).dtype
+    activations = runtime.decoding_bytes(height, width, config.block_out_channels[0], dtype)
+    runtime.bring([model.patchers["video"]], activations)
+    return type(own)(own.config, own.module, (height, width))
+
+
+def guidance_of(kind: str, scale: float, audio_scale: float) -> Guidance:
+    from ..byav_core.pipeline import Joint, Separate
+
+    return Joint(scale) if kind == "joint" else Separate(text=scale, audio=audio_scale)
+
+
+def strength_problem(text: str) -> bool | str:
+    """True, or a sentence about the first entry that is not "name: number"."""
+    for entry in _entries(text):
+        name, _, number = entry.rpartition(":")
+        if not name.strip() or _number(number) is None:
+            return f"the speech strength {entry!r} is not a name, a colon and a number from 0 up, such as Ben: 0.6"
+    return True
+
+
+def strengths(text: str, names: tuple[str, ...]) -> tuple[float, ...] | None:
+    """One strength per character. Raises ValueError for names that are not in the cast."""
+    given = {name.strip(): _number(number) for name, _, number in (e.rpartition(":") for e in _entries(text))}
+    if strangers := [name for name in given if name not in names]:
+        raise ValueError(
+            f"speech strength names {strangers[0]}, who is not in the cast ({', '.join(names)}); rename it"
+        )
+    return tuple(given.get(name, 1.0) for name in names) if given else None
+
+
+def _entries(text: str) -> list[str]:
+    return [entry.strip() for entry in text.replace(",", "\n").splitlines() if entry.strip()]
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 <= number < float("inf") else None

@@ -1,9 +1,22 @@
 """Prompt, and Scene: size, frames and the optional first frame."""
 
-from comfy_api.latest import io
+from __future__ import annotations
 
-from . import sockets
+from typing import TYPE_CHECKING
+
+import torch
+from comfy_api.latest import io, ui
+
+from . import convert, runtime, sockets
 from .sockets import schema
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from .sockets import LoadedModel
+
+FITS = ["crop", "pad"]
 
 
 class Prompt(io.ComfyNode):
@@ -49,8 +62,11 @@ class Prompt(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **inputs):
-        raise NotImplementedError("being built")
+    def execute(cls, model, prompt, negative="", positive_conditioning=None, negative_conditioning=None):
+        from ..byav_core.pipeline import Prompt as TextPrompt
+
+        texts = (prompt, positive_conditioning), (negative, negative_conditioning)
+        return io.NodeOutput(TextPrompt(*(tokens_of(model, *text) for text in texts)))
 
 
 class Scene(io.ComfyNode):
@@ -103,7 +119,7 @@ class Scene(io.ComfyNode):
                 io.Combo.Input(
                     "fit",
                     display_name="fit first frame",
-                    options=["crop", "pad"],
+                    options=FITS,
                     default="crop",
                     optional=True,
                     tooltip="How a first frame of another shape becomes the video's: crop fills the picture and cuts "
@@ -121,5 +137,32 @@ class Scene(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **inputs):
-        raise NotImplementedError("being built")
+    def validate_inputs(cls, width=None, height=None, frames=None, fit=None):
+        for side, pixels in (("width", width), ("height", height)):
+            if pixels is not None and (pixels % 16 or not 16 <= pixels <= 4096):
+                near = min(4096, max(16, round(pixels / 16) * 16))
+                return f"the {side} is {pixels}; it must be a multiple of 16 from 16 to 4096: use {near}"
+        if frames is not None and ((frames - 1) % 4 or not 1 <= frames <= 4097):
+            near = min(4097, max(1, round((frames - 1) / 4) * 4 + 1))
+            return f"the number of frames is {frames}; it must be 4k+1 (1, 5, 9, ... 49): use {near}"
+        return True if fit in (None, *FITS) else f"a first frame cannot be fitted by {fit!r}; choose one of {FITS}"
+
+    @classmethod
+    def execute(cls, model, width, height, frames, first_frame=None, fit="crop"):
+        from ..byav_core.pipeline import prepare_scene
+
+        picture = None if first_frame is None else convert.picture(first_frame, "first frame")
+        scene = prepare_scene(model.models.config, width, height, frames, picture, fit)
+        shown = torch.zeros(3, height, width) if scene.inpainting_frame is None else scene.inpainting_frame
+        return io.NodeOutput(
+            scene, convert.to_image(shown[None]), ui=ui.PreviewText(scene.note) if scene.note else None
+        )
+
+
+def tokens_of(model: LoadedModel, text: str, conditioning: list | None) -> Float[Tensor, "1 l d"]:
+    """The model's own text encoder, or conditioning that another node made."""
+    config = model.models.config
+    if conditioning is not None:
+        return convert.text_tokens(conditioning, config.transformer.max_text_seq_length, config.text.d_model)
+    runtime.bring([model.patchers["text"]] if "text" in model.patchers else [])
+    return model.models.text(text)

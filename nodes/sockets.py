@@ -81,14 +81,19 @@ class LoadedEncoder:
     fps: float = 25.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlannedRouting:
     """Which router, and how to plan it: `source` answers the transformer; `masks` are known beforehand or None."""
 
     name: str
     refinement: str
-    source: MaskSource = field(compare=False)
-    masks: Float[Tensor, "n f H W"] | None = field(default=None, compare=False)
+    source: MaskSource
+    masks: Float[Tensor, "n f H W"] | None = None
+
+    @property
+    def objects(self) -> tuple:
+        """What tells two plans of the same name apart: the masks found beforehand; a learned router has none."""
+        return () if self.name in ("intra", "uniform") else (self.source,)
 
 
 class Memo:

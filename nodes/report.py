@@ -1,0 +1,69 @@
+"""The Sampler's report: what was done, with what, how long it took, and what to look at twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float
+from torch import Tensor
+
+from .runtime import duration
+
+if TYPE_CHECKING:
+    from .sampler import Run
+
+
+def text(run: Run, masks: Float[Tensor, "n f H W"], steps_done: int, seconds: float) -> str:
+    config, clip, settings = run.model.models.config, run.scene.clip, run.settings
+    lines = [
+        f"model: {config.name} ({config.trained})",
+        f"video: {clip.width} x {clip.height}, {clip.frames} frames at {clip.fps:g} per s",
+        f"first frame: {run.scene.note or 'as given' if run.scene.inpainting_frame is not None else 'none'}",
+        f"router: {run.router.name}, refinement {run.router.refinement}",
+        f"sampling: {steps_done} of {settings.steps} steps, {settings.scheduler}, seed {settings.seed}",
+        f"guidance: {settings.guidance}",
+        f"time: {duration(seconds)}, {seconds / max(1, steps_done):.2f} s per step",
+        *(
+            f"character {person.name}: {said_by(run, person.name)}, {seen(masks[i])}"
+            for i, person in enumerate(run.cast)
+        ),
+        *(f"look at: {warning}" for warning in warnings(run, masks)),
+    ]
+    return "\n".join(lines)
+
+
+def said_by(run: Run, name: str) -> str:
+    column = run.matrix.values[:, run.matrix.characters.index(name)].tolist()
+    voices = [stream for stream, value in zip(run.matrix.streams, column, strict=True) if value]
+    return f"speaks with {', '.join(voices)}" if voices else "silent"
+
+
+def seen(mask: Float[Tensor, "f H W"]) -> str:
+    return f"covers {100 * mask.mean().item():.0f} % of the picture, {100 * mask.amax().item():.0f} % sure at most"
+
+
+def warnings(run: Run, masks: Float[Tensor, "n f H W"]) -> list[str]:
+    """What a user would want to know before blaming the model."""
+    seconds = run.scene.clip.frames / run.scene.clip.fps
+    return [
+        *(
+            f"no face was found in the reference image of {person.name}; the whole picture was used"
+            for person in run.cast
+            if not person.features.found
+        ),
+        *(
+            f"the mask of {person.name} is empty, so nothing of the face or voice arrives"
+            for person, mask in zip(run.cast, masks, strict=True)
+            if mask.amax() < 0.05
+        ),
+        *(
+            f"voice {stream.name} lasts {stream.audio.seconds:.2f} s, the video {seconds:.2f} s; the rest is not heard"
+            for stream in run.streams
+            if stream.audio.seconds > seconds + 1 / run.scene.clip.fps
+        ),
+        *(["the weights are untrained: this shows that the graph works, not what the model can do"] * untrained(run)),
+    ]
+
+
+def untrained(run: Run) -> bool:
+    return run.model.trained == "untrained"
