@@ -1,0 +1,180 @@
+"""Where each character is in every frame of a video: face tracks, which need no weights, or SAM 2."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from ..protocols import FaceFinder, FaceRecogniser, VideoSegmenter
+from ..types import Character
+from .head_mask import HeadShape, head_masks, share
+from .locator import assign, likeness
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+
+
+class FaceTracks:
+    """A stand-in for video segmentation: faces found in each frame, linked over time, grown to head and shoulders.
+
+    A face goes to the character it looks like and whose last box it overlaps; frames in which someone is not seen are
+    filled in between their neighbours. When someone is never seen, `fallback` answers for all, with a warning;
+    without one that is an error.
+    """
+
+    def __init__(
+        self,
+        find: FaceFinder,
+        recognise: FaceRecogniser,
+        shape: HeadShape | None = None,
+        fallback: VideoSegmenter | None = None,
+    ):
+        self.find, self.recognise, self.shape, self.fallback = find, recognise, shape or HeadShape(), fallback
+
+    def __call__(self, video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]) -> Float[Tensor, "n f H W"]:
+        """Raises ValueError naming who is in no frame."""
+        seen = self.sightings(video, cast)
+        if absent := unseen(seen, cast):
+            sentence = f"no face like {', '.join(absent)} in any of the {len(video)} frames"
+            if self.fallback is None:
+                raise ValueError(f"{sentence}; use other routing, or masks given by hand")
+            warnings.warn(f"{sentence}; the picture is divided without looking at it", stacklevel=2)
+            return self.fallback(video, cast)
+        boxes = fill_gaps(seen)
+        frames = [head_masks(boxes[:, f], *video.shape[-2:], self.shape) for f in range(len(video))]
+        return torch.stack(frames, dim=1)
+
+    def sightings(self, video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]) -> Float[Tensor, "n f 4"]:
+        """The face box of each character in each frame, NaN where it is not seen."""
+        seen = torch.full((len(cast), len(video), 4), torch.nan)
+        last = torch.full((len(cast), 4), torch.nan)
+        for f, frame in enumerate(video):
+            boxes, landmarks, _ = self.find(frame)
+            if not len(boxes):
+                continue
+            score = likeness(cast, self.recognise(frame, landmarks), boxes) + overlap(last, boxes)
+            for row, face in enumerate(assign(score)):
+                if face is not None:
+                    seen[row, f] = last[row] = boxes[face]
+        return seen
+
+
+class Columns:
+    """Equal columns from left to right in the order of the cast: for when nobody can be found."""
+
+    def __call__(self, video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]) -> Float[Tensor, "n f H W"]:
+        frames, _, height, width = video.shape
+        owner = (torch.arange(width) * len(cast)) // width
+        masks = (owner == torch.arange(len(cast))[:, None]).float()
+        return repeat(masks, "n W -> n f H W", f=frames, H=height)
+
+
+class Sam2Segmenter:
+    """SAM 2 through transformers, prompted in one frame with the boxes of head and shoulders that `tracks` found there.
+
+    `module` is transformers' Sam2VideoModel. Masks are probabilities; where people overlap they share.
+    """
+
+    def __init__(self, module: nn.Module, tracks: FaceTracks):
+        self.module, self.tracks = module.eval().requires_grad_(False), tracks
+
+    @classmethod
+    def load(cls, folder: str | Path, tracks: FaceTracks, device: str | torch.device = "cpu") -> "Sam2Segmenter":
+        """From a folder in transformers' layout, as of facebook/sam2.1-hiera-large.
+
+        Raises FileNotFoundError naming what is missing, ValueError for damaged weights.
+        """
+        from transformers import Sam2VideoModel
+
+        path = Path(folder)
+        if not (path / "config.json").is_file():
+            raise FileNotFoundError(
+                f"no SAM 2 weights in {path} (config.json and model.safetensors were looked for); download the files "
+                "of facebook/sam2.1-hiera-large into that folder, or use face tracks"
+            )
+        try:
+            module, report = Sam2VideoModel.from_pretrained(path, local_files_only=True, output_loading_info=True)
+        except (OSError, RuntimeError) as error:
+            raise ValueError(f"{path} cannot be read as SAM 2 weights ({error}); copy it again") from error
+        if report["missing_keys"]:
+            raise ValueError(
+                f"{path} lacks weights of SAM 2 such as {sorted(report['missing_keys'])[0]}; copy it again"
+            )
+        return cls(module.to(device), tracks)
+
+    def __call__(self, video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]) -> Float[Tensor, "n f H W"]:
+        """Raises ValueError naming who is in no frame."""
+        seen = self.tracks.sightings(video, cast)
+        if absent := unseen(seen, cast):
+            raise ValueError(
+                f"no face like {', '.join(absent)} in any of the {len(video)} frames, so SAM 2 cannot be told whom to "
+                "follow; use other routing, or masks given by hand"
+            )
+        start = int((~seen.isnan().any(-1)).sum(0).argmax())
+        boxes = self.tracks.shape.grow(fill_gaps(seen)[:, start])
+        logits = self._follow(video, boxes, start)
+        masks = interpolate(logits, size=video.shape[-2:], mode="bilinear", align_corners=False).sigmoid()
+        return share(rearrange(masks, "f n H W -> n f H W"))
+
+    @torch.inference_mode()
+    def _follow(
+        self, video: Float[Tensor, "f 3 H W"], boxes: Float[Tensor, "n 4"], start: int
+    ) -> Float[Tensor, "f n h w"]:
+        """Mask logits of every frame, forwards and backwards from the frame with the boxes."""
+        session = self._session(video, boxes, start)
+        found = {start: self.module(session, frame_idx=start).pred_masks}
+        for reverse in (False, True):
+            steps = self.module.propagate_in_video_iterator(session, start_frame_idx=start, reverse=reverse)
+            found |= {step.frame_idx: step.pred_masks for step in steps}
+        return torch.stack([found[f][:, 0].float().cpu() for f in range(len(video))]).clone()
+
+    def _session(self, video: Float[Tensor, "f 3 H W"], boxes: Float[Tensor, "n 4"], start: int):
+        from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
+
+        height, width = video.shape[-2:]
+        side = self.module.config.image_size
+        mean, deviation = (torch.tensor(x)[:, None, None] for x in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+        frames = interpolate(video.float().cpu(), (side, side), mode="bilinear", antialias=True)
+        session = Sam2VideoInferenceSession(
+            video=(frames - mean) / deviation,
+            video_height=height,
+            video_width=width,
+            inference_device=self.module.device,
+            inference_state_device=self.module.device,
+            dtype=self.module.dtype,
+        )
+        corners = rearrange(boxes, "n (corner xy) -> n 1 1 corner xy", xy=2).clamp(min=0)
+        corners = torch.minimum(corners, torch.tensor([width, height])) * side / torch.tensor([width, height])
+        for person, points in enumerate(corners):
+            box = {"point_coords": points, "point_labels": torch.tensor([[[2, 3]]], dtype=torch.int32)}
+            session.add_point_inputs(session.obj_id_to_idx(person), start, box)
+        session.obj_with_new_inputs = list(range(len(boxes)))
+        return session
+
+
+def unseen(seen: Float[Tensor, "n f 4"], cast: tuple[Character, ...]) -> list[str]:
+    return [person.name for person, boxes in zip(cast, seen, strict=True) if boxes.isnan().any(-1).all()]
+
+
+def fill_gaps(seen: Float[Tensor, "n f 4"]) -> Float[Tensor, "n f 4"]:
+    """Boxes for the frames without one: on the straight line between neighbours, held at both ends."""
+    time = np.arange(seen.shape[1])
+    filled = seen.clone()
+    for row in filled.numpy():
+        there = ~np.isnan(row[:, 0])
+        for side in range(4):
+            row[:, side] = np.interp(time, time[there], row[there, side])
+    return filled
+
+
+def overlap(last: Float[Tensor, "n 4"], boxes: Float[Tensor, "faces 4"]) -> Float[Tensor, "n faces"]:
+    """Intersection over union with each character's last box; 0 for those not seen yet."""
+    corner = torch.minimum(last[:, None, 2:], boxes[None, :, 2:]) - torch.maximum(last[:, None, :2], boxes[None, :, :2])
+    common = corner.clamp(min=0).prod(-1)
+    area = (last[:, None, 2:] - last[:, None, :2]).prod(-1) + (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+    return (common / (area - common).clamp(min=1)).nan_to_num(0)
