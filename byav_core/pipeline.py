@@ -114,7 +114,7 @@ def add_character(
     Raises ValueError when the name is empty or taken.
     """
     _check_new(name, [character.name for character in cast], "character")
-    return (*cast, Character(name, picture, face_encoder(picture, box)))
+    return (*cast, Character(name, picture, face_encoder(picture, box, f"the picture of {name}")))
 
 
 def add_speech(
