@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
 from ..config import FaceEncoderConfig
-from .folder import reading
+from ..weights_folder import reading
 
 
 class EvaTower(nn.Module):

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..weights_folder import reading
 from .aligned_face import SIZE, AlignedFace
-from .folder import reading
 
 BACKGROUND = (0, 7, 8, 9, 14, 15, 16, 18)  # parsing labels: background, ears, earring, neck, necklace, clothes, hat
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

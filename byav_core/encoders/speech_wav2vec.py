@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate, pad
 
 from ..config import SpeechEncoderConfig
 from ..types import Audio
-from .folder import reading, refuse_gaps
+from ..weights_folder import reading, refuse_gaps
 from .untrained import seeded_weights
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..config import TextConfig
-from .folder import part_of, reading, refuse_gaps
+from ..weights_folder import part_of, reading, refuse_gaps
 from .untrained import seeded_weights
 
 

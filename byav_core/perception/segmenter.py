@@ -7,34 +7,37 @@ import numpy as np
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..protocols import FaceFinder, FaceRecogniser, VideoSegmenter
+from ..protocols import VideoSegmenter
 from ..types import Character
-from .head_mask import HeadShape, head_masks, share
-from .locator import assign, likeness
+from ..weights_folder import reading, refuse_gaps
+from .head_mask import head_masks, share
+from .locator import FaceLocator, assign, likeness
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
+def columns(video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]) -> Float[Tensor, "n f H W"]:
+    """Equal columns from left to right in the order of the cast: a segmenter that looks at nothing."""
+    frames, _, height, width = video.shape
+    owner = (torch.arange(width) * len(cast)) // width
+    masks = (owner == torch.arange(len(cast))[:, None]).float()
+    return repeat(masks, "n W -> n f H W", f=frames, H=height)
+
+
 class FaceTracks:
     """A stand-in for video segmentation: faces found in each frame, linked over time, grown to head and shoulders.
 
-    A face goes to the character it looks like and whose last box it overlaps; frames in which someone is not seen are
-    filled in between their neighbours. When someone is never seen, `fallback` answers for all, with a warning;
-    without one that is an error.
+    `locator` lends its eyes: face finder, recognition and the shape of a head. A face goes to the character it looks
+    like and whose last box it overlaps; frames in which someone is not seen are filled in between their neighbours.
+    When someone is never seen, `fallback` answers for all, with a warning; None makes that an error.
     """
 
-    def __init__(
-        self,
-        find: FaceFinder,
-        recognise: FaceRecogniser,
-        shape: HeadShape | None = None,
-        fallback: VideoSegmenter | None = None,
-    ):
-        self.find, self.recognise, self.shape, self.fallback = find, recognise, shape or HeadShape(), fallback
+    def __init__(self, locator: FaceLocator, fallback: VideoSegmenter | None = columns):
+        self.locator, self.fallback = locator, fallback
 
     def __call__(self, video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]) -> Float[Tensor, "n f H W"]:
         """Raises ValueError naming who is in no frame."""
@@ -43,10 +46,12 @@ class FaceTracks:
             sentence = f"no face like {', '.join(absent)} in any of the {len(video)} frames"
             if self.fallback is None:
                 raise ValueError(f"{sentence}; use other routing, or masks given by hand")
-            warnings.warn(f"{sentence}; the picture is divided without looking at it", stacklevel=2)
+            warnings.warn(
+                f"{sentence}, so the picture is divided from left to right in the order of the cast", stacklevel=2
+            )
             return self.fallback(video, cast)
         boxes = fill_gaps(seen)
-        frames = [head_masks(boxes[:, f], *video.shape[-2:], self.shape) for f in range(len(video))]
+        frames = [head_masks(boxes[:, f], *video.shape[-2:], self.locator.shape) for f in range(len(video))]
         return torch.stack(frames, dim=1)
 
     def sightings(self, video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]) -> Float[Tensor, "n f 4"]:
@@ -54,41 +59,25 @@ class FaceTracks:
         seen = torch.full((len(cast), len(video), 4), torch.nan)
         last = torch.full((len(cast), 4), torch.nan)
         for f, frame in enumerate(video):
-            boxes, landmarks, _ = self.find(frame)
+            boxes, landmarks, _ = self.locator.find(frame)
             if not len(boxes):
                 continue
-            score = likeness(cast, self.recognise(frame, landmarks), boxes) + overlap(last, boxes)
+            score = likeness(cast, self.locator.recognise(frame, landmarks), boxes) + overlap(last, boxes)
             for row, face in enumerate(assign(score)):
                 if face is not None:
                     seen[row, f] = last[row] = boxes[face]
         return seen
 
 
-class Columns:
-    """Equal columns from left to right in the order of the cast: for when nobody can be found."""
-
-    def __call__(self, video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]) -> Float[Tensor, "n f H W"]:
-        frames, _, height, width = video.shape
-        owner = (torch.arange(width) * len(cast)) // width
-        masks = (owner == torch.arange(len(cast))[:, None]).float()
-        return repeat(masks, "n W -> n f H W", f=frames, H=height)
-
-
 class Sam2Segmenter:
-    """SAM 2 through transformers, prompted in one frame with the boxes of head and shoulders that `tracks` found there.
+    """SAM 2 through transformers, told whom to follow by boxes of head and shoulders in the frame that shows most.
 
-    `module` is transformers' Sam2VideoModel. Masks are probabilities; where people overlap they share.
+    The folder has transformers' layout, as of facebook/sam2.1-hiera-large. Masks are probabilities; where people
+    overlap they share. `module` is transformers' Sam2VideoModel.
     """
 
-    def __init__(self, module: nn.Module, tracks: FaceTracks):
-        self.module, self.tracks = module.eval().requires_grad_(False), tracks
-
-    @classmethod
-    def load(cls, folder: str | Path, tracks: FaceTracks, device: str | torch.device = "cpu") -> "Sam2Segmenter":
-        """From a folder in transformers' layout, as of facebook/sam2.1-hiera-large.
-
-        Raises FileNotFoundError naming what is missing, ValueError for damaged weights.
-        """
+    def __init__(self, folder: str | Path, locator: FaceLocator, device: str | torch.device = "cpu"):
+        """Raises FileNotFoundError naming what is missing, ValueError for damaged weights."""
         from transformers import Sam2VideoModel
 
         path = Path(folder)
@@ -97,15 +86,10 @@ class Sam2Segmenter:
                 f"no SAM 2 weights in {path} (config.json and model.safetensors were looked for); download the files "
                 "of facebook/sam2.1-hiera-large into that folder, or use face tracks"
             )
-        try:
+        with reading(path):
             module, report = Sam2VideoModel.from_pretrained(path, local_files_only=True, output_loading_info=True)
-        except (OSError, RuntimeError) as error:
-            raise ValueError(f"{path} cannot be read as SAM 2 weights ({error}); copy it again") from error
-        if report["missing_keys"]:
-            raise ValueError(
-                f"{path} lacks weights of SAM 2 such as {sorted(report['missing_keys'])[0]}; copy it again"
-            )
-        return cls(module.to(device), tracks)
+        refuse_gaps(path, report)
+        self.tracks, self.module = FaceTracks(locator), module.to(device).eval().requires_grad_(False)
 
     def __call__(self, video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]) -> Float[Tensor, "n f H W"]:
         """Raises ValueError naming who is in no frame."""
@@ -116,7 +100,7 @@ class Sam2Segmenter:
                 "follow; use other routing, or masks given by hand"
             )
         start = int((~seen.isnan().any(-1)).sum(0).argmax())
-        boxes = self.tracks.shape.grow(fill_gaps(seen)[:, start])
+        boxes = self.tracks.locator.shape.grow(fill_gaps(seen)[:, start])
         logits = self._follow(video, boxes, start)
         masks = interpolate(logits, size=video.shape[-2:], mode="bilinear", align_corners=False).sigmoid()
         return share(rearrange(masks, "f n H W -> n f H W"))
