@@ -20,7 +20,6 @@ from .matrix import AudioCharacterMatrix, from_table, one_to_one
 from .model.injection import with_strength
 from .model.speech_projector import windows
 from .network import Models, Network
-from .overlay import overlay
 from .protocols import (
     CharacterLocator,
     FaceEncoder,
@@ -31,14 +30,12 @@ from .protocols import (
     VideoSegmenter,
 )
 from .routing import FixedMask, RouterParts, make_router
-from .sampling.guidance import Conditions, Guidance, Joint, Separate, passes_per_step
+from .sampling.guidance import Conditions, Guidance, Joint, Separate, passes_per_step  # noqa: F401 callers choose
 from .sampling.latents import fit_frame, fit_message, reference_canvas, start_latents
 from .sampling.sampler import Denoised, StepReport, cancellable, denoise
 from .sampling.schedule import make_solver
 from .sound import at_level, delayed, mixed
 from .types import Audio, Character, Clip, FaceFeatures, Scene, SpeechStream, TokenGrid, Video, silence
-
-__all__ = ["Denoised", "Guidance", "Joint", "Separate", "StepReport", "overlay"]  # said here for those who call us
 
 OnStep = Callable[[StepReport], None]
 CheckCancelled = Callable[[], None]
@@ -195,6 +192,26 @@ def condition(
         audio_to_character=compute.place(matrix_values(matrix, streams, cast)[None]),
         canvas=reference_canvas(tuple(character.features.crop for character in cast), clip.height, clip.width),
     )
+
+
+def matrix_values(
+    matrix: AudioCharacterMatrix | None, streams: tuple[SpeechStream, ...], cast: tuple[Character, ...]
+) -> Float[Tensor, "m n"]:
+    """A^ac in the order of streams and cast, one to one without a matrix; one silent row where nobody speaks.
+
+    Raises ValueError when the matrix is for other people or voices.
+    """
+    voices, people = tuple(stream.name for stream in streams), tuple(character.name for character in cast)
+    matrix = matrix or one_to_one(voices, people)
+    for kind, of_matrix, here in (("voices", matrix.streams, voices), ("characters", matrix.characters, people)):
+        if sorted(of_matrix) != sorted(here):
+            raise ValueError(
+                f"the Audio-Character Matrix is for the {kind} {', '.join(of_matrix) or 'none'}, but here are "
+                f"{', '.join(here) or 'none'}; make the matrix from the same cast and streams"
+            )
+    rows, columns = [matrix.streams.index(name) for name in voices], [matrix.characters.index(name) for name in people]
+    values = matrix.values[rows][:, columns]
+    return values if len(streams) else torch.zeros(1, len(cast))
 
 
 def plan_routing(
@@ -492,23 +509,6 @@ def _hidden_windows(stream: SpeechStream, frames: int, config: SpeechProjectorCo
     after = frames + margin - len(sounding)
     rows = torch.cat([quiet.expand(margin, -1, -1), sounding, quiet.expand(after, -1, -1)])
     return windows(rows, margin, frames, config.window)
-
-
-def matrix_values(
-    matrix: AudioCharacterMatrix | None, streams: tuple[SpeechStream, ...], cast: tuple[Character, ...]
-) -> Float[Tensor, "m n"]:
-    """A^ac in the order of streams and cast; one silent row where nobody speaks."""
-    voices, people = tuple(stream.name for stream in streams), tuple(character.name for character in cast)
-    matrix = matrix or one_to_one(voices, people)
-    for kind, of_matrix, here in (("voices", matrix.streams, voices), ("characters", matrix.characters, people)):
-        if sorted(of_matrix) != sorted(here):
-            raise ValueError(
-                f"the Audio-Character Matrix is for the {kind} {', '.join(of_matrix) or 'none'}, but here are "
-                f"{', '.join(here) or 'none'}; make the matrix from the same cast and streams"
-            )
-    rows, columns = [matrix.streams.index(name) for name in voices], [matrix.characters.index(name) for name in people]
-    values = matrix.values[rows][:, columns]
-    return values if len(streams) else torch.zeros(1, len(cast))
 
 
 def _read_matrix(table: str | None, voices: tuple[str, ...], people: tuple[str, ...]) -> AudioCharacterMatrix:
