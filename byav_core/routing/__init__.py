@@ -45,36 +45,36 @@ class RouterParts:
         return RASTERIZERS[self.intra.config.rasterize] if self.intra else soft
 
 
-def intra_denoise(parts: RouterParts) -> Router:
+def _intra(parts: RouterParts) -> Router:
     router = _part(parts.intra, "Intra-Denoise routing needs a model with a router; load one, or choose another router")
     return RefinedRouter(router, parts.refiner) if parts.refiner else router
 
 
-def pre_denoise(parts: RouterParts) -> Router:
+def _pre(parts: RouterParts) -> Router:
     locator = _part(parts.locator, "Pre-Denoise routing needs a way to find faces in a picture (a character locator)")
     return PreDenoiseRouter(locator, parts.rasterize, parts.refiner)
 
 
-def post_denoise(parts: RouterParts) -> Router:
+def _post(parts: RouterParts) -> Router:
     segmenter = _part(parts.segmenter, "Post-Denoise routing needs a way to follow people in a video (a segmenter)")
     return PostDenoiseRouter(segmenter, parts.rasterize, parts.refiner)
 
 
-def fixed(parts: RouterParts) -> Router:
+def _fixed(parts: RouterParts) -> Router:
     """Masks given by hand are obeyed as they are: no refinement."""
     return FixedRouter(parts.rasterize)
 
 
-def uniform(parts: RouterParts) -> Router:
+def _uniform(parts: RouterParts) -> Router:
     return UniformRouter()
 
 
 ROUTERS: dict[str, Callable[[RouterParts], Router]] = {
-    "intra": intra_denoise,
-    "pre": pre_denoise,
-    "post": post_denoise,
-    "fixed": fixed,
-    "uniform": uniform,
+    "intra": _intra,
+    "pre": _pre,
+    "post": _post,
+    "fixed": _fixed,
+    "uniform": _uniform,
 }
 
 

@@ -55,15 +55,41 @@ class IntraDenoiseRouter(nn.Module):
         self, layer: int, q: Float[Tensor, "b heads s d"], k: Float[Tensor, "#b n heads k d"]
     ) -> Float[Tensor, "b s n width"]:
         """Attention scores (unscaled) of newly mapped queries and keys: per token and character one number for each
-        face token and router head."""
-        heads = self.config.heads
-        q = self.to_q[layer](self.norm_q(rearrange(q, "b h s d -> b s (d h)")))
+        face token and router head. Mapped features are ordered channel by channel, the attention head running fastest.
+
+        Keys are few and tokens many, so the map of the queries, and the scale and shift of their norm, are applied to
+        the keys instead, as long as that is less work.
+        """
+        heads, head_dim = q.shape[1], q.shape[3]
+        n, face_tokens = k.shape[1], k.shape[3]
         k = self.to_k[layer](self.norm_k(rearrange(k, "b n h k d -> b n k (d h)")))
-        q = rearrange(q, "b s (h d) -> b s h d", h=heads)
-        k = rearrange(k, "b n k (h d) -> b n k h d", h=heads)
-        return rearrange(
-            torch.einsum("bshd,bnkhd->bsnkh", q, k.expand(len(q), *k.shape[1:])), "b s n k h -> b s n (k h)"
-        )
+        k = rearrange(k, "b n k (r d) -> b r (n k) d", r=heads)
+        q = F.layer_norm(rearrange(q, "b h s d -> b s (h d)"), self.norm_q.normalized_shape, eps=self.norm_q.eps)
+        scores = _map_keys if n * face_tokens < head_dim else _map_queries
+        return rearrange(scores(q, k, self.to_q[layer], self.norm_q), "b s (n w) -> b s n w", n=n)
+
+
+def _map_keys(
+    q: Float[Tensor, "b s dim"], k: Float[Tensor, "#b r nk d"], to_q: nn.Linear, norm: nn.LayerNorm
+) -> Float[Tensor, "b s nkr"]:
+    """q (W^T k): a row of W^T k for each key and router head meets the queries as they are."""
+    r, d = k.shape[1], k.shape[3]
+    k = rearrange(k @ rearrange(to_q.weight.to(k), "(r d) dim -> r d dim", r=r), "b r nk dim -> b (nk r) dim")
+    shift = k @ norm.bias.to(k)
+    k = rearrange(k * norm.weight.to(k), "b nkr (d h) -> b (h d) nkr", d=d)
+    return q @ k + shift[:, None]
+
+
+def _map_queries(
+    q: Float[Tensor, "b s dim"], k: Float[Tensor, "#b r nk d"], to_q: nn.Linear, norm: nn.LayerNorm
+) -> Float[Tensor, "b s nkr"]:
+    """(W q) k, as the paper has it."""
+    r, d = k.shape[1], k.shape[3]
+    weight = to_q.weight.to(k)
+    shift = weight @ norm.bias.to(k)
+    weight = rearrange(weight * norm.weight.to(k), "rd (d h) -> rd (h d)", d=d)
+    q = rearrange(F.linear(q, weight, shift), "b s (r d) -> b r s d", r=r)
+    return rearrange(q @ k.mT, "b r s nk -> b s (nk r)")
 
 
 class SpatioTemporalLayer(nn.Module):

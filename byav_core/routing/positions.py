@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
 from ..config import RouterConfig
@@ -16,14 +16,14 @@ THETA = 10000.0
 
 @dataclass(frozen=True)
 class Rotation:
-    """Turns the channel pairs of queries and keys; pair i of d/2 is channels i and i + d/2."""
+    """Turns the channel pairs of queries and keys: neighbouring channels are the parts of a complex number."""
 
-    angles: Float[Tensor, "tokens pairs"]
+    phases: Complex[Tensor, "tokens pairs"]
 
     def __call__(self, x: Float[Tensor, "b heads tokens d"]) -> Float[Tensor, "b heads tokens d"]:
-        cos, sin = self.angles.cos().to(x), self.angles.sin().to(x)
-        a, b = x.chunk(2, dim=-1)
-        return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        turned = torch.view_as_complex(rearrange(wide, "... (pair two) -> ... pair two", two=2)) * self.phases
+        return rearrange(torch.view_as_real(turned), "... pair two -> ... (pair two)").to(x)
 
 
 def unturned(x: Float[Tensor, "b heads tokens d"]) -> Float[Tensor, "b heads tokens d"]:
@@ -66,9 +66,13 @@ class Rotary:
         return Places(
             grid,
             added=None,
-            within_frame=Rotation(torch.cat([still, rows, columns], dim=-1)),
-            over_time=Rotation(torch.cat([t, at_origin], dim=-1)),
+            within_frame=_rotation(torch.cat([still, rows, columns], dim=-1)),
+            over_time=_rotation(torch.cat([t, at_origin], dim=-1)),
         )
+
+
+def _rotation(angles: Float[Tensor, "tokens pairs"]) -> Rotation:
+    return Rotation(torch.polar(torch.ones_like(angles), angles))
 
 
 class AddedTable:
