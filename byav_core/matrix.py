@@ -224,6 +224,8 @@ def _vote(
 
 def _windows(streams: tuple[SpeechStream, ...], seconds: float) -> Iterator[tuple[Audio, ...]]:
     """Pieces of equal length, side by side; a last piece of less than half a window is left out unless it is all."""
+    if seconds <= 0:
+        raise ValueError(f"windows of {seconds:g} seconds cannot vote; they need a length above 0")
     longest = max((stream.audio.seconds for stream in streams), default=0.0)
     for i in range(max(1, round(longest / seconds)) if longest else 0):
         yield tuple(_piece(stream.audio, i * seconds, (i + 1) * seconds) for stream in streams)

@@ -23,6 +23,7 @@ class FixedMask:
         if not ((mask >= 0) & (mask <= 1)).all():
             raise ValueError(f"mask values should be numbers in 0..1, but span {_span(mask)}")
         self.mask = mask
+        self._placed = mask
 
     def __call__(self, layer: int, q: Float[Tensor, "b heads s d"], k: Float[Tensor, "#b n heads k d"]) -> Routed:
         if self.mask.shape[1:] != (k.shape[1], q.shape[2]):
@@ -30,8 +31,9 @@ class FixedMask:
                 f"masks for {self.mask.shape[1]} characters and {self.mask.shape[2]} tokens do not fit "
                 f"{k.shape[1]} characters and {q.shape[2]} tokens; plan the routing for this cast and this scene"
             )
-        self.mask = self.mask.to(q)
-        return Routed(self.mask.expand(len(q), -1, -1))
+        if (self._placed.device, self._placed.dtype) != (q.device, q.dtype):
+            self._placed = self.mask.to(q)
+        return Routed(self._placed.expand(len(q), -1, -1))
 
 
 class FixedRouter:
