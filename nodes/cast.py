@@ -57,6 +57,7 @@ class Character(io.ComfyNode):
                     "crop_out", display_name="crop", tooltip="The aligned face that the encoder looked at."
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -75,9 +76,11 @@ class Character(io.ComfyNode):
 
         runtime.bring(face_encoder.patchers)
         picture = convert.picture(image, f"reference image of {name}")
-        cast = add_character(cast or (), name, picture, face_encoder.encoder, parse_box(box))
+        with runtime.listening(cls.hidden.unique_id) as notes:
+            cast = add_character(cast or (), name, picture, face_encoder.encoder, parse_box(box))
         crop = convert.to_image(cast[-1].features.crop[None])
-        return io.NodeOutput(cast, crop, ui=ui.PreviewImage(crop, cls=cls))
+        shown = ui.PreviewImage(crop, cls=cls).as_dict()
+        return io.NodeOutput(cast, crop, ui={**shown, "text": tuple(notes)} if notes else shown)
 
 
 class Speech(io.ComfyNode):

@@ -105,7 +105,8 @@ class RoutingFilm(io.ComfyNode):
             "BYAV_RoutingFilm",
             "masks",
             display_name="Routing Film",
-            description="Lays each character's mask over the frames in its colour, with the names beside.",
+            description="Lays each character's mask over the frames in its colour, with the names. Small "
+            "videos are shown larger, so that the names can be read.",
             inputs=[
                 io.Image.Input("frames", display_name="frames", tooltip="From Decode."),
                 sockets.Masks.Input("routing", display_name="routing", tooltip="From Router or Sampler."),
@@ -136,7 +137,7 @@ class RoutingFilm(io.ComfyNode):
 
     @classmethod
     def execute(cls, frames, routing, model, streams=None, opacity=0.5):
-        shown = convert.pictures(frames, "frames")
+        shown = pictures.large_enough(convert.pictures(frames, "frames"))
         masks = torch.stack([fitted(mask, shown) for mask in routing.masks.values()])
         film = pictures.captioned(overlay(shown, masks, tuple(routing.masks), opacity), label(model))
         images = convert.to_image(film)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,11 +39,15 @@ def matrix_table(matrix: AudioCharacterMatrix, cast: tuple[Character, ...]) -> F
     return from_pil(table)[None]
 
 
+def large_enough(frames: Float[Tensor, "f 3 H W"], side: int = 240) -> Float[Tensor, "f 3 H2 W2"]:
+    """Small frames a whole number of times larger, so that what is written on them can be read."""
+    factor = math.ceil(side / min(frames.shape[-2:]))
+    return frames if factor == 1 else torch.nn.functional.interpolate(frames, scale_factor=factor, mode="nearest")
+
+
 def captioned(frames: Float[Tensor, "f 3 H W"], text: str) -> Float[Tensor, "f 3 H W"]:
     """The frames with a line of text at the lower left."""
-    from PIL import ImageDraw
-
-    return torch.stack([_with_caption(to_pil(frame), text, ImageDraw) for frame in frames])
+    return torch.stack([_with_caption(to_pil(frame), text) for frame in frames])
 
 
 def step_preview(report: StepReport, frames: Float[Tensor, "f 3 H W"], names: tuple[str, ...], size: int = 512):
@@ -86,22 +91,24 @@ def _column_head(table: Image.Image, draw: ImageDraw.ImageDraw, left: int, chara
 def _cell(draw: ImageDraw.ImageDraw, left: int, top: int, value: float, colour: tuple) -> None:
     fill = tuple(round(255 + (c - 255) * min(1.0, abs(value))) for c in colour)
     draw.rectangle((left + 2, top + 2, left + CELL - 2, top + CELL - 2), fill=fill, outline=FAINT)
-    _text(draw, (left + CELL // 2, top + CELL // 2), f"{value:g}" if value else "–", "mm", CELL)
+    _text(draw, (left + CELL // 2, top + CELL // 2), f"{value:g}" if value else "", "mm", CELL)
 
 
 def _text(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, anchor: str, width: int) -> None:
     from PIL import ImageFont
 
     font = ImageFont.load_default(size=16)
-    while len(text) > 4 and draw.textlength(text, font=font) > width:
-        text = text[:-2].rstrip("…") + "…"
+    while len(text) > 6 and draw.textlength(text, font=font) > width:
+        text = text[:-4].rstrip(".") + "..."
     draw.text(at, text, font=font, anchor=anchor, fill=INK)
 
 
-def _with_caption(picture: Image.Image, text: str, drawing) -> Float[Tensor, "3 H W"]:
-    from PIL import ImageFont
+def _with_caption(picture: Image.Image, text: str) -> Float[Tensor, "3 H W"]:
+    from PIL import ImageDraw, ImageFont
 
-    font = ImageFont.load_default(size=max(9, picture.height // 20))
-    at = (4, picture.height - 3)
-    drawing.Draw(picture).text(at, text, font=font, anchor="ld", fill="white", stroke_width=1, stroke_fill="black")
+    draw, size = ImageDraw.Draw(picture), max(10, picture.height // 20)
+    while size > 8 and draw.textlength(text, font=ImageFont.load_default(size=size)) > picture.width - 8:
+        size -= 1
+    font, at = ImageFont.load_default(size=size), (4, picture.height - 3)
+    draw.text(at, text, font=font, anchor="ld", fill="white", stroke_width=1, stroke_fill="black")
     return from_pil(picture)

@@ -51,6 +51,7 @@ def warnings(run: Run, masks: Float[Tensor, "n f H W"]) -> list[str]:
             for person in run.cast
             if not person.features.found
         ),
+        *run.router.notes,
         *(
             f"the mask of {person.name} is empty, so nothing of the face or voice arrives"
             for person, mask in zip(run.cast, masks, strict=True)

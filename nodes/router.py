@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from einops import rearrange
 
 from . import conditioning, convert, files, runtime, sockets
@@ -157,11 +157,11 @@ class Router(io.ComfyNode):
                     io.Int.Input(
                         "probe_steps",
                         display_name="probe steps",
-                        default=4,
+                        default=2,
                         min=1,
-                        max=1000,
+                        max=500,
                         optional=True,
-                        tooltip="Length of the run that the probe (intra) begins; it stops half way.",
+                        tooltip="Steps of the probe (intra): the first half of a short run without guidance.",
                     )
                 ),
                 sockets.advanced(
@@ -225,11 +225,15 @@ class Router(io.ComfyNode):
         probe_steps=3,
         segmenter=files.FACE_TRACKS,
     ):
-        first = FirstPass(model, scene, cast, prompt, streams, matrix, seed, coarse_steps, cls.hidden.unique_id)
-        planned = plan(router, refinement, first, face_encoder, masks, segmenter)
+        node_id = cls.hidden.unique_id
+        first = FirstPass(model, scene, cast, prompt, streams, matrix, seed, coarse_steps, node_id)
+        with runtime.listening(node_id) as notes:
+            planned = plan(router, refinement, first, face_encoder, masks, segmenter)
+        planned = replace(planned, notes=tuple(notes))
         if planned.masks is None and masks_wanted(cls.hidden):
             planned = replace(planned, masks=first.probe(planned.source, probe_steps))
-        return io.NodeOutput(planned, *mask_outputs(planned, cast))
+        shown = ui.PreviewText("\n".join(notes)) if notes else None
+        return io.NodeOutput(planned, *mask_outputs(planned, cast), ui=shown)
 
 
 @dataclass(frozen=True)
@@ -266,7 +270,7 @@ class FirstPass:
         return self.model.memo.get("coarse", (self.prompt, self.scene), (self.seed, self.steps), compute)
 
     def probe(self, source: MaskSource, probe_steps: int) -> Float[Tensor, "n f H W"]:
-        """The masks after a few steps. Raises ValueError when prompt or voices are not connected."""
+        """The masks half way through a run of a few unguided steps. Raises ValueError without prompt or voices."""
         from ..byav_core import pipeline
 
         if self.prompt is None or not self.streams:
@@ -277,17 +281,19 @@ class FirstPass:
         matrix = conditioning.matrix_or_one_to_one(self.matrix, self.cast, self.streams)
         conditions = conditioning.conditions_for(self.model, self.prompt, self.cast, self.streams, matrix, self.scene)
         compute_on = runtime.bring_network(self.model, self.scene, len(self.cast))
-        masks = pipeline.probe_masks(
+        seen = pipeline.sample(
             self.model.models,
             self.scene,
             conditions,
             source,
-            pipeline.SamplingSettings(seed=self.seed),
-            steps=probe_steps,
+            pipeline.SamplingSettings(
+                seed=self.seed, steps=2 * probe_steps, stop_at_step=probe_steps, guidance=pipeline.Joint(1.0)
+            ),
+            on_step=runtime.StepProgress(self.node_id, what="probe: step"),
             check_cancelled=runtime.check_cancelled,
             compute=compute_on,
         )
-        return pipeline.masks_to_frames(masks.float().cpu(), self.scene.clip)
+        return pipeline.masks_to_frames(seen.masks.float().cpu(), self.scene.clip)
 
 
 def plan(
@@ -325,11 +331,15 @@ def locator_for(face_encoder: sockets.LoadedEncoder) -> CharacterLocator:
 
 
 def segmenter_for(choice: str, face_encoder: sockets.LoadedEncoder) -> VideoSegmenter:
+    """SAM 2 from a folder, or face tracks, which need no weights."""
     from ..byav_core.perception.segmenter import FaceTracks, Sam2Segmenter
 
+    locator = locator_for(face_encoder)
     if choice == files.FACE_TRACKS:
-        return FaceTracks(locator_for(face_encoder))
-    return Sam2Segmenter(files.locate(choice, *files.SEGMENTER_KEYS), locator_for(face_encoder))
+        return FaceTracks(locator)
+    segmenter = Sam2Segmenter(files.locate(choice, *files.SEGMENTER_KEYS), locator)
+    runtime.bring([runtime.hold([segmenter.module])])
+    return segmenter
 
 
 def known_masks(source: MaskSource, scene: PreparedScene, characters: int) -> Float[Tensor, "n f H W"]:

@@ -59,6 +59,7 @@ class Prompt(io.ComfyNode):
                 ),
             ],
             outputs=[sockets.PromptLink.Output("prompt_out", display_name="prompt", tooltip="For Router and Sampler.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -66,7 +67,9 @@ class Prompt(io.ComfyNode):
         from ..byav_core.pipeline import Prompt as TextPrompt
 
         texts = (prompt, positive_conditioning), (negative, negative_conditioning)
-        return io.NodeOutput(TextPrompt(*(tokens_of(model, *text) for text in texts)))
+        with runtime.listening(cls.hidden.unique_id) as notes:
+            encoded = TextPrompt(*(tokens_of(model, *text) for text in texts))
+        return io.NodeOutput(encoded, ui=ui.PreviewText("\n".join(notes)) if notes else None)
 
 
 class Scene(io.ComfyNode):

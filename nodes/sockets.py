@@ -83,12 +83,14 @@ class LoadedEncoder:
 
 @dataclass(frozen=True, eq=False)
 class PlannedRouting:
-    """Which router, and how to plan it: `source` answers the transformer; `masks` are known beforehand or None."""
+    """Which router, and what it planned: `source` answers the transformer; `masks` are known beforehand or None;
+    `notes` is what the user should hear of it."""
 
     name: str
     refinement: str
     source: MaskSource
     masks: Float[Tensor, "n f H W"] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def objects(self) -> tuple:
