@@ -13,6 +13,8 @@ sys.path.append(str(ROOT))  # appended: ComfyUI's own `nodes` module keeps prior
 
 def _module(name: str) -> ModuleType:
     """A module that lies beside this file; `tests` is not a package, so that ComfyUI's `tests` stays reachable."""
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / f"{name}.py")
     sys.modules[name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -29,6 +31,12 @@ def vectors() -> Path:
 def recipe():
     """The module that rebuilds the weights and inputs behind the vectors from seeds and key names."""
     return _module("recipe")
+
+
+@pytest.fixture(scope="session")
+def real_inputs():
+    """The module that makes real faces and real speech out of installed packages."""
+    return _module("real_inputs")
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +58,7 @@ def server(tmp_path_factory, artifacts):
         reason = "COMFYUI_PATH does not name the folder of ComfyUI's main.py; `python3 run.py test` sets it"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
     base = tmp_path_factory.mktemp("comfyui")
+    _module("real_inputs").write_examples(base / "input")
     server = ComfyServer(Path(comfyui), base)
     try:
         with server:

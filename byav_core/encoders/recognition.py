@@ -1,7 +1,7 @@
 """Who a face is: one vector per aligned face, near for the same person."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate
 
 
+@runtime_checkable
 class Recogniser(Protocol):
     def __call__(self, crops: Float[Tensor, "faces 3 size size"]) -> Float[Tensor, "faces d"]: ...
 
