@@ -104,8 +104,12 @@ def pins_key(files: Iterable[Path] = PINS) -> str:
     """Changes whenever anything that decides what is installed does: pins, Python, the kind of machine."""
     parts = [CORE_PACKAGE, CORE_SHA256, *sorted(MEDIA_ONLY), *sorted(WITHOUT_DEPENDENCIES)]
     parts += [platform.python_version(), sys.platform, platform.machine()]
-    parts += [file.read_text(encoding="utf-8") for file in files]
+    parts += [without_comments(file.read_text(encoding="utf-8")) for file in files]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def without_comments(text: str) -> str:
+    return re.sub(r"\s*#.*", "", text)
 
 
 def package_name(line: str) -> str | None:
@@ -380,7 +384,7 @@ def try_to_lock(file) -> bool:
 
 @dataclass(frozen=True)
 class SystemTool:
-    """A program that pip cannot bring. leaves_out: what does not run without it."""
+    """Something that pip cannot bring. leaves_out: what does not run without it."""
 
     name: str
     debian_package: str
@@ -406,20 +410,12 @@ def find_program(*names: str) -> Path | None:
     return Path(found) if found else None
 
 
-def find_espeak() -> Path | None:
-    places = [Path(os.environ.get("PROGRAMFILES", "C:/Program Files")) / "eSpeak NG" / "espeak-ng.exe"]
-    return find_program("espeak-ng") or next(filter(Path.is_file, places), None)
-
-
 def find_fonts() -> Path | None:
     debian = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
     return debian if debian.is_file() or not shutil.which("apt-get") else None  # other systems bring fonts
 
 
 BROWSER = SystemTool("Chromium", "chromium", find_browser, "the browser tests", "install Chrome or Chromium")
-ESPEAK = SystemTool(
-    "espeak-ng", "espeak-ng", find_espeak, "spoken example voices and their tests", "brew or winget install espeak-ng"
-)
 FONTS = SystemTool("DejaVu fonts", "fonts-dejavu-core", find_fonts, "readable text in screenshots", "nothing to do")
 
 
@@ -456,31 +452,26 @@ def job_environment(installed: Installed) -> dict[str, str]:
     environment = {**os.environ, "COMFYUI_PATH": str(installed.comfyui), "PYTHONUTF8": "1"}
     if browser := find_browser():
         environment["BYAV_CHROMIUM"] = str(browser)
-    if espeak := find_espeak():
-        environment["PATH"] = os.pathsep.join([environment.get("PATH", ""), str(espeak.parent)])
     return environment
 
 
 def demo(home: Path, arguments: list[str]) -> int:
-    get_system_tools([ESPEAK])
     return work(home, [HOST / "demo.py", "--base", home / "demo", *arguments])
 
 
 def test(home: Path, arguments: list[str]) -> int:
-    missing = get_system_tools([BROWSER, FONTS, ESPEAK])
+    missing = get_system_tools([BROWSER, FONTS])
     return work(home, ["-m", "pytest", *left_out_tests(missing, arguments), *arguments])
 
 
 def ui(home: Path, arguments: list[str]) -> int:
-    get_system_tools([ESPEAK])
     return work(home, [HOST / "ui.py", "--base", home / "ui", *arguments])
 
 
 def left_out_tests(missing: list[SystemTool], arguments: list[str]) -> list[str]:
-    """Markers of the tests that a missing program leaves out; a choice of markers by the user goes first."""
-    marks = [mark for tool, mark in ((BROWSER, "browser"), (ESPEAK, "espeak")) if tool in missing]
+    """Without a browser, its tests; a choice of markers by the user goes first."""
     chosen = any(argument.startswith("-m") for argument in arguments)
-    return ["-m", " and ".join(f"not {mark}" for mark in marks)] if marks and not chosen else []
+    return ["-m", "not browser"] if BROWSER in missing and not chosen else []
 
 
 def work(home: Path, command: list) -> int:

@@ -145,6 +145,7 @@ def test_the_key_follows_the_pins_and_nothing_else(run, tmp_path):
     pins = tmp_path / "pins.txt"
     pins.write_text("torch==1")
     first = run.pins_key([pins])
+    pins.write_text("torch==1  # the model")
     assert run.pins_key([pins]) == first
     pins.write_text("torch==2")
     assert run.pins_key([pins]) != first

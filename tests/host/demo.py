@@ -52,7 +52,7 @@ def saved_files(finished: Finished) -> list[dict]:
 
 
 def texts(finished: Finished) -> list[str]:
-    return [text for output in finished.outputs.values() for text in output.get("text", ())]
+    return list(dict.fromkeys(text for output in finished.outputs.values() for text in output.get("text", ())))
 
 
 def keep(server: ComfyServer, file: dict, folder: Path) -> Path:
