@@ -109,12 +109,13 @@ class Conditioning:
     """What one guidance pass tells the transformer (Figure 2): the three embeddings and who says what.
 
     text: text tokens. characters: e_c. speech: e_a. audio_to_character: A^ac, m streams by n characters.
+    A batch of one serves every row: the halves of guidance share their faces.
     """
 
-    text: Float[Tensor, "b l d_text"]
-    characters: Float[Tensor, "b n k d_face"]
-    speech: Float[Tensor, "b m t k_speech d_speech"]
-    audio_to_character: Float[Tensor, "b m n"]
+    text: Float[Tensor, "#b l d_text"]
+    characters: Float[Tensor, "#b n k d_face"]
+    speech: Float[Tensor, "#b m t k_speech d_speech"]
+    audio_to_character: Float[Tensor, "#b m n"]
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,18 @@ class Binding:
     audio: tuple[KeyValue, ...]
     audio_to_character: Float[Tensor, "b m n"]
 
+    def check(self, grid: TokenGrid) -> None:
+        """Raises ValueError when streams, characters and video do not fit each other."""
+        m, n = self.audio_to_character.shape[1:]
+        faces, voices = ({layer[0].shape[1] for layer in layers} for layers in (self.face, self.audio))
+        if faces - {n} or voices - {m}:
+            raise ValueError(
+                f"the audio-character matrix is for {m} streams and {n} characters, but there are "
+                f"{max(voices, default=m)} streams and {max(faces, default=n)} characters"
+            )
+        if spoken := {k.shape[2] for k, _ in self.audio} - {grid.t}:
+            raise ValueError(f"the speech fills {max(spoken)} latent frames, but the video has {grid.t}")
+
 
 @dataclass
 class Routing:
@@ -54,42 +66,42 @@ class Routing:
     masks: MaskSource
     routed: dict[int, Routed] = field(default_factory=dict)
 
-    def ask(self, layer: int, q: Tensor, k: Tensor) -> None:
-        self.routed[layer] = self.masks(layer, q, k.expand(q.shape[0], *k.shape[1:]))
+    def ask(self, layer: int, q: Tensor, k: Tensor) -> Routed:
+        self.routed[layer] = self.masks(layer, q, k.expand(len(q), *k.shape[1:]))
+        return self.routed[layer]
 
     def latest(self, layer: int) -> Routed:
         return self.routed[max(asked for asked in self.routed if asked <= layer)]
 
+    def all(self) -> tuple[Routed, ...]:
+        return tuple(self.routed[layer] for layer in sorted(self.routed))
+
 
 @dataclass(frozen=True)
 class Bound:
-    """What one block is given beside the tokens."""
+    """What one block is given beside the tokens.
 
-    binding: Binding
-    routing: Routing
-    face_layer: int  # this block's face layer, or the last one before it
-    audio_layer: int
+    Masks may come from anywhere, so they are fetched outside of compiled code; that is also why blocks do not know
+    their layer: compiled once, they serve all.
+    """
+
+    face: KeyValue | None
+    audio: KeyValue | None
+    audio_to_character: Float[Tensor, "b m n"]
     inflation: Literal["complement", "none"]
+    routing: Routing
+    face_layer: int  # of this block, or the last one before it
 
-    @property
-    def face(self) -> KeyValue:
-        return self.binding.face[self.face_layer]
+    @torch.compiler.disable
+    def ask(self, q: Float[Tensor, "b heads s d"]) -> Float[Tensor, "#b n s"]:
+        """A^cv at this face layer."""
+        return self.routing.ask(self.face_layer, q, self.face[0]).mask
 
-    @property
-    def audio(self) -> KeyValue:
-        return self.binding.audio[self.audio_layer]
-
-    def ask(self, q: Float[Tensor, "b heads s d"]) -> None:
-        self.routing.ask(self.face_layer, q, self.face[0])
-
-    def character_to_token(self) -> Float[Tensor, "#b n s"]:
-        """A^cv."""
-        return self.routing.latest(self.face_layer).mask
-
-    def audio_to_token(self) -> Float[Tensor, "#b m s"]:
-        """A^av, eq. 6."""
-        mask = self.character_to_token()
-        return audio_to_token(self.binding.audio_to_character.to(mask.dtype), mask, self.inflation)
+    @torch.compiler.disable
+    def audio_to_token(self) -> Float[Tensor, "b m s"]:
+        """A^av (eq. 6), from the latest A^cv."""
+        mask = self.routing.latest(self.face_layer).mask
+        return audio_to_token(self.audio_to_character.to(mask.dtype), mask, self.inflation)
 
 
 class BindYourAvatarBlock(CogVideoXBlock):
@@ -123,8 +135,7 @@ class BindYourAvatarBlock(CogVideoXBlock):
         v, text = super().forward(hidden_states, encoder_hidden_states, temb, image_rotary_emb)
         if self.face is not None:
             q = self.face.query(v)
-            bound.ask(q)
-            v = v + self.face(q, *bound.face, bound.character_to_token())  # eq. 7
+            v = v + self.face(q, *bound.face, bound.ask(q))  # eq. 7
         if self.audio is not None:
             q = self.audio.query(v)
             v = v + self.audio(q, *bound.audio, bound.audio_to_token())  # eq. 8
@@ -246,6 +257,7 @@ class BindYourAvatarTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAda
     ) -> tuple[Float[Tensor, "b t c2 H W"], tuple[Routed, ...]]:
         """The predicted velocity, and who owned which token at each face layer that ran."""
         grid = self.grid(hidden_states)
+        binding.check(grid)
         temb = self.time_embedding(self.time_proj(timestep).to(hidden_states.dtype))
         rotary = self.rotary(grid, hidden_states.device)
         tokens = self.patch_embed(encoder_hidden_states, hidden_states)
@@ -253,10 +265,10 @@ class BindYourAvatarTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAda
 
         routing = Routing(masks)
         for layer, block in enumerate(self.transformer_blocks):
-            v, text = self._run(block, v, text, temb, rotary, self._bound(binding, routing, layer))
+            v, text = self._run(block, v, text, temb, rotary, self._bound(layer, binding, routing))
 
         out = self.proj_out(self.norm_out(self.norm_final(v), temb=temb))
-        return self._unpatch(out, grid), tuple(routing.routed[layer] for layer in sorted(routing.routed))
+        return self._unpatch(out, grid), routing.all()
 
     def grid(self, hidden_states: Float[Tensor, "b t c H W"]) -> TokenGrid:
         _, t, _, height, width = hidden_states.shape
@@ -267,9 +279,17 @@ class BindYourAvatarTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAda
             return self._gradient_checkpointing_func(block, *inputs)
         return block(*inputs)
 
-    def _bound(self, binding: Binding, routing: Routing, layer: int) -> Bound:
-        config = self.config
-        return Bound(binding, routing, layer // config.face_interval, layer // config.audio_interval, config.inflation)
+    def _bound(self, layer: int, binding: Binding, routing: Routing) -> Bound:
+        block, config = self.transformer_blocks[layer], self.config
+        face_layer, audio_layer = layer // config.face_interval, layer // config.audio_interval
+        return Bound(
+            face=binding.face[face_layer] if block.face is not None else None,
+            audio=binding.audio[audio_layer] if block.audio is not None else None,
+            audio_to_character=binding.audio_to_character,
+            inflation=config.inflation,
+            routing=routing,
+            face_layer=face_layer,
+        )
 
     def _unpatch(self, tokens: Float[Tensor, "b s d"], grid: TokenGrid) -> Float[Tensor, "b t c H W"]:
         p = self.config.patch_size
