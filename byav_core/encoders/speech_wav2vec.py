@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
 from ..config import SpeechEncoderConfig
+from ..sound import resampled
 from ..types import Audio
 from ..weights_folder import reading, refuse_gaps
 from .untrained import seeded_weights
@@ -40,7 +41,7 @@ class Wav2VecSpeech:
         """Raises ValueError when the sound is empty or not finite."""
         audio.check("the sound")
         module = self.modules[0]
-        waveform = _normalise(_resample(audio, self.config.sample_rate))
+        waveform = _normalise(resampled(audio, self.config.sample_rate).waveform.float())
         return module(waveform.to(next(module.parameters()).device), audio.rows(fps))
 
 
@@ -147,15 +148,6 @@ def _architecture(config: SpeechEncoderConfig) -> dict[str, Any]:
         conv_dim=(config.conv_dim,) * 7,
         num_conv_pos_embedding_groups=math.gcd(16, config.hidden_size),
     )
-
-
-def _resample(audio: Audio, rate: int) -> Float[Tensor, " samples"]:
-    if audio.sample_rate == rate:
-        return audio.waveform.float()
-    import librosa
-
-    samples = audio.waveform.float().cpu().numpy()
-    return torch.from_numpy(librosa.resample(samples, orig_sr=audio.sample_rate, target_sr=rate, res_type="soxr_hq"))
 
 
 def _normalise(waveform: Float[Tensor, " samples"]) -> Float[Tensor, " samples"]:

@@ -58,7 +58,9 @@ def test_misfits_are_listed_together(tmp_path, weights):
     wrong = {key: value for key, value in weights.items() if key != "blocks.3.attn.q_bias"}
     wrong |= {"blocks.0.extra": torch.zeros(3), "head.bias": torch.zeros(23)}
     save_file(wrong, tmp_path / "tower.safetensors")
-    with pytest.raises(ValueError, match="q_bias is missing.*blocks.0.extra is unknown.*head.bias is .23.*.24") as error:
+    with pytest.raises(
+        ValueError, match="q_bias is missing.*blocks.0.extra is unknown.*head.bias is .23.*.24"
+    ) as error:
         load_eva_tower(tmp_path / "tower.safetensors", NARROW)
     assert "tower.safetensors" in str(error.value)
 
