@@ -43,6 +43,11 @@ class TransformerConfig:
     audio_dim: int = 768  # channels of a speech token, e_a
     inflation: Literal["complement", "none"] = "complement"  # §3.3.1: the audio mask leaves out only the others
 
+    def __post_init__(self):
+        """Raises ValueError for an extent or interval below one."""
+        if small := {name: value for name, value in vars(self).items() if type(value) is int and value < 1}:
+            raise ValueError(f"the transformer cannot be built with {small}; every one of them should be at least 1")
+
     @property
     def dim(self) -> int:
         return self.num_attention_heads * self.attention_head_dim

@@ -11,12 +11,13 @@ from pathlib import Path
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..config import paper
+from ..config import ModelConfig, paper
 from .checkpoint import Checkpoint
 from .infer import infer_config, read_json
 from .names import released_name, without_additions
-from .tensors import read_tensors
+from .tensors import Reader, read_tensors
 
+PAPER = paper()
 WEIGHTS = "diffusion_pytorch_model"
 LACKS = {
     "consisid": ("audio_model.", "router."),
@@ -28,11 +29,11 @@ TRAINED = {
 }
 
 
-def read_base(folder: Path, kind: str) -> Checkpoint:
-    """kind: "cogvideox" or "consisid". The paper's dialect, since the parts that differ are untrained anyway."""
+def read_base(folder: Path, kind: str, read: Reader = read_tensors, into: ModelConfig = PAPER) -> Checkpoint:
+    """kind: "cogvideox" or "consisid". into: the model that is started; the base decides what it has itself."""
     transformer = folder / "transformer"
-    tensors, files = read_transformer(transformer)
-    config = infer_config(paper(), folder, transformer, tensors)
+    tensors, files = read_transformer(transformer, read)
+    config = infer_config(into, folder, transformer, tensors)
     return Checkpoint(
         format=kind,
         config=replace(config, name=kind, trained=TRAINED[kind]),
@@ -45,12 +46,12 @@ def read_base(folder: Path, kind: str) -> Checkpoint:
     )
 
 
-def read_transformer(folder: Path) -> tuple[dict[str, Tensor], dict[str, Path]]:
+def read_transformer(folder: Path, read: Reader) -> tuple[dict[str, Tensor], dict[str, Path]]:
     """All tensors of a diffusers model folder under plain names, and the file each is in."""
     tensors: dict[str, Tensor] = {}
     files: dict[str, Path] = {}
     for file in weight_files(folder):
-        found = without_additions(read_tensors(file))
+        found = without_additions(read(file))
         tensors |= found
         files |= dict.fromkeys(found, file)
     return tensors, files

@@ -3,7 +3,6 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -13,7 +12,7 @@ from ..network import Network
 from .checkpoint import Checkpoint
 from .fit import CheckpointError, gather
 from .load import detect, read_checkpoint
-from .tensors import read_tensors
+from .tensors import read_shapes
 
 FORMATS = {
     "byav": "one file with the whole network",
@@ -52,14 +51,14 @@ def inspect(path: str | Path) -> str:
     """
     path = Path(path)
     if path.is_file():
-        read_tensors(path)  # what is broken says so itself
+        read_shapes(path)  # what is broken says so itself
     try:
         kind = detect(path)
     except CheckpointError:
         if path.is_dir():
             raise
-        return _lines(path, _file(read_tensors(path)))
-    return _lines(path, _model(kind, read_checkpoint(path)))
+        return _lines(path, _file(read_shapes(path)))
+    return _lines(path, _model(kind, read_checkpoint(path, read_shapes)))
 
 
 def _model(kind: str, checkpoint: Checkpoint) -> dict[str, list[str]]:
@@ -107,9 +106,8 @@ def _parts(checkpoint: Checkpoint) -> list[str]:
 
 def _complete(checkpoint: Checkpoint) -> list[str]:
     network = Network.on_meta(checkpoint.config)
-    shapes = {name: tensor.to("meta") for name, tensor in checkpoint.tensors.items()}
     try:
-        replace(checkpoint, tensors=shapes).fitted(network)
+        checkpoint.fitted(network)
     except CheckpointError as error:
         return str(error).splitlines()
     if untrained := checkpoint.untrained(network):

@@ -32,7 +32,13 @@ FACE_EXTRACTOR_NAMES = {
     "LFE_ff_mult": "ff_mult",
     "LFE_num_scale": "scales",
 }
-FACE_ATTENTION_NAMES = {"cross_attn_num_heads": "face_heads", "cross_attn_dim_head": "face_head_dim"}
+# The released names of what the transformer has beside CogVideoX, and ours.
+INTERVAL_NAMES = {"cross_attn_interval": "face_interval", "audio_attn_interval": "audio_interval"}
+HEAD_NAMES = {
+    "cross_attn_num_heads": "face_heads",
+    "cross_attn_dim_head": "face_head_dim",
+    **{name: name for name in ("face_heads", "face_head_dim", "audio_heads", "audio_head_dim")},
+}
 
 
 class Shapes:
@@ -95,9 +101,10 @@ def _refuse_other_kinds(stated: dict[str, Any], transformer: Path) -> None:
             )
 
 
-def _stated(base: Any, stated: Mapping[str, Any]) -> Any:
-    """`base` with the fields that a config.json states."""
-    known = {f.name: stated[f.name] for f in fields(base) if f.name in stated}
+def _stated(base: Any, stated: Mapping[str, Any], names: Mapping[str, str] | None = None) -> Any:
+    """`base` with the fields that a config.json states; names: how it calls them and how we do, if not the same."""
+    names = names or {f.name: f.name for f in fields(base)}
+    known = {ours: stated[theirs] for theirs, ours in names.items() if theirs in stated}
     return build(type(base), {**asdict(base), **known}, type(base).__name__)
 
 
@@ -115,25 +122,26 @@ def _transformer(base: TransformerConfig, size: Shapes, stated: Mapping[str, Any
         patch_size=patch,
         use_learned_positional_embeddings="patch_embed.pos_embedding" in size.tensors,
     )
-    backbone = _stated(inferred, stated)
+    backbone = _stated(_stated(inferred, stated), stated, INTERVAL_NAMES)
     backbone = replace(backbone, in_channels=3 * backbone.out_channels)  # 3C': base models have 2C'
-    return _cross_attention(backbone, size, stated)
+    return _stated(_cross_attention(backbone, size), stated, HEAD_NAMES)
 
 
-def _cross_attention(backbone: TransformerConfig, size: Shapes, stated: Mapping[str, Any]) -> TransformerConfig:
-    """Intervals follow from how many face and audio layers there are: the release states them unreliably."""
+def _cross_attention(backbone: TransformerConfig, size: Shapes) -> TransformerConfig:
+    """Intervals follow from how many face and audio layers there are, if any: the release states them unreliably."""
     layers = backbone.num_layers
-    face_layers = size.count(LISTS["face"], -(-layers // stated.get("cross_attn_interval", backbone.face_interval)))
+    face_layers = size.count(LISTS["face"], -(-layers // backbone.face_interval))
+    audio_layers = size.count(LISTS["audio"], -(-layers // backbone.audio_interval))
     face_inner = size(f"{LISTS['face']}.0.to_q.weight", 0, backbone.face_heads * backbone.face_head_dim)
-    heads = stated.get("cross_attn_num_heads") or _router_heads(size) or backbone.face_heads
     audio_inner = size(f"{LISTS['audio']}.0.attn.to_q.weight", 0, backbone.dim)
+    face_heads = _router_heads(size) or backbone.face_heads
     return replace(
         backbone,
         face_interval=_interval(layers, face_layers, "face"),
-        face_heads=heads,
-        face_head_dim=face_inner // heads,
+        face_heads=face_heads,
+        face_head_dim=face_inner // face_heads,
         face_dim=size(f"{LISTS['face']}.0.norm1.weight", 0, backbone.face_dim),
-        audio_interval=_interval(layers, size.count(LISTS["audio"], layers), "audio"),
+        audio_interval=_interval(layers, audio_layers, "audio"),
         audio_heads=backbone.num_attention_heads,
         audio_head_dim=audio_inner // backbone.num_attention_heads,
         audio_dim=size("audio_model.audio_proj_model.norm.weight", 0, backbone.audio_dim),
@@ -166,7 +174,7 @@ def _face_extractor(base: FaceExtractorConfig, size: Shapes, stated: Mapping[str
         output_dim=size(f"{part}.proj_out", 1, base.output_dim),
         ff_mult=size(f"{part}.layers.0.1.1.weight", 0, base.ff_mult * dim) // dim,
     )
-    return _stated(inferred, {ours: stated[name] for name, ours in FACE_EXTRACTOR_NAMES.items() if name in stated})
+    return _stated(inferred, stated, FACE_EXTRACTOR_NAMES)
 
 
 def _speech_projector(base: SpeechProjectorConfig, size: Shapes) -> SpeechProjectorConfig:

@@ -18,7 +18,7 @@ from .cogvideox import read_base, weight_files
 from .fit import CheckpointError, gather
 from .released import PARTS, read_released
 from .single_file import CONFIG, read_single_file
-from .tensors import read_metadata, read_tensors
+from .tensors import Reader, read_metadata, read_shapes, read_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +30,14 @@ class Format:
     """How a kind of checkpoint is recognised and read. sign: what it alone holds, of what `signs` finds."""
 
     sign: str
-    read: Callable[[Path], Checkpoint]
+    read: Callable[[Path, Reader], Checkpoint]
 
 
 FORMATS = {
     "byav": Format(f"metadata {CONFIG}", read_single_file),
     "released": Format("part of the release", read_released),
-    "consisid": Format("local_facial_extractor.latents", lambda folder: read_base(folder, "consisid")),
-    "cogvideox": Format("patch_embed.text_proj.weight", lambda folder: read_base(folder, "cogvideox")),
+    "consisid": Format("local_facial_extractor.latents", lambda folder, read: read_base(folder, "consisid", read)),
+    "cogvideox": Format("patch_embed.text_proj.weight", lambda folder, read: read_base(folder, "cogvideox", read)),
 }
 
 
@@ -67,11 +67,11 @@ def signs(path: Path) -> set[str]:
         return {"part of the release"}
     if not (path / "transformer").is_dir():
         return set()
-    return {name for file in weight_files(path / "transformer") for name in read_tensors(file)}
+    return {name for file in weight_files(path / "transformer") for name in read_shapes(file)}
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    return FORMATS[detect(path)].read(path)
+def read_checkpoint(path: Path, read: Reader = read_tensors) -> Checkpoint:
+    return FORMATS[detect(path)].read(path, read)
 
 
 def load_network(path: str | Path, *, dtype: torch.dtype | None = None) -> Network:

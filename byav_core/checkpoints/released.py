@@ -21,7 +21,7 @@ from .cogvideox import WEIGHTS, merged, read_transformer, widened
 from .fit import CheckpointError
 from .infer import FACE_EXTRACTOR_NAMES, infer_config, read_json
 from .names import LISTS, released_name, to_released, without_additions
-from .tensors import read_tensors, unfinished_name, write_pickle, write_safetensors
+from .tensors import Reader, read_tensors, unfinished_name, write_pickle, write_safetensors
 
 TRANSFORMERS = ("transformer_ema", "transformer")
 CONFIG = "bind_your_avatar"  # where transformer/config.json keeps our own configuration, if we wrote the folder
@@ -47,12 +47,12 @@ PARTS = (
 )
 
 
-def read_released(folder: Path) -> Checkpoint:
+def read_released(folder: Path, read: Reader = read_tensors) -> Checkpoint:
     """Raises FileNotFoundError naming every file that is missing, CheckpointError when the config.json is wrong."""
     transformer, parts = _find(folder)
-    tensors, files = read_transformer(transformer)
+    tensors, files = read_transformer(transformer, read)
     for part in PARTS:
-        found = {part.prefix + name: t for name, t in without_additions(read_tensors(parts[part])).items()}
+        found = {part.prefix + name: t for name, t in without_additions(read(parts[part])).items()}
         tensors |= found
         files |= dict.fromkeys(found, parts[part])
     config = _config(folder, transformer, tensors)

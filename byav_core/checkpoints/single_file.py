@@ -8,19 +8,19 @@ from ..config import ModelConfig
 from ..network import Models, Network
 from .checkpoint import Checkpoint
 from .fit import CheckpointError
-from .tensors import read_metadata, read_tensors, write_safetensors
+from .tensors import Reader, read_metadata, read_tensors, write_safetensors
 
 CONFIG = "bind_your_avatar"  # the configuration's place in the file's metadata
 COMPANIONS = ("text", "video")
 
 
-def read_single_file(path: Path) -> Checkpoint:
+def read_single_file(path: Path, read: Reader = read_tensors) -> Checkpoint:
     """Raises CheckpointError when the configuration inside is none."""
     try:
         config = ModelConfig.from_json(read_metadata(path)[CONFIG])
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}. The file is damaged or from a newer version") from error
-    tensors, companions = read_tensors(path), {}
+    tensors, companions = read(path), {}
     for name in COMPANIONS:
         companions[name] = {
             key.removeprefix(f"{name}."): tensors.pop(key) for key in list(tensors) if key.startswith(f"{name}.")

@@ -2,7 +2,6 @@
 
 import pickle
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,16 +21,27 @@ PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of one file by name; nested dictionaries and lists give dotted names.
 
-    The file is mapped: only names and shapes are read here, numbers when they are first used. Writing to a tensor
-    does not reach the file. Numbers and words beside the tensors (a step count) are left out.
-    Raises FileNotFoundError and CheckpointError.
+    The file is mapped, its numbers are read when they are first used. Writing to a tensor does not reach the file.
+    Numbers and words beside the tensors (a step count) are left out. Raises FileNotFoundError and CheckpointError.
     """
+    return _read(path, _safetensors, "cpu")
+
+
+def read_shapes(path: Path) -> dict[str, Tensor]:
+    """The same on the meta device, from the beginning of the file alone."""
+    return _read(path, _safetensors_header, "meta")
+
+
+Reader = Callable[[Path], dict[str, Tensor]]  # one of the two
+
+
+def _read(path: Path, safetensors: Reader, device: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"no weights file {path}")
     if path.suffix in SAFETENSORS:
-        return _read_safetensors(path)
+        return safetensors(path)
     if path.suffix in PICKLES:
-        return dict(_flatten(_read_pickle(path), ""))
+        return dict(_flatten(_read_pickle(path, device), ""))
     raise CheckpointError(f"{path} is no weights file that can be read here; expected {SAFETENSORS + PICKLES}")
 
 
@@ -69,7 +79,10 @@ def _write_whole(path: Path, write: Callable[[str], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = unfinished_name(path)
     try:
+        unfinished.touch()
+        mode = unfinished.stat().st_mode
         write(str(unfinished))
+        unfinished.chmod(mode)  # safetensors leaves files that only their owner may read
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -80,9 +93,27 @@ def unfinished_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid4().hex}.part")
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _safetensors(path: Path) -> dict[str, Tensor]:
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}
+
+
+def _safetensors_header(path: Path) -> dict[str, Tensor]:
+    with _opened(path) as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}
+        return {
+            name: torch.empty(part.get_shape(), dtype=_dtype(part.get_dtype()), device="meta")
+            for name, part in slices.items()
+        }
+
+
+def _dtype(name: str) -> torch.dtype:
+    """safetensors' word for it: F32, BF16, I64, F8_E4M3 ..."""
+    kinds = {"F": "float", "BF": "bfloat", "I": "int", "U": "uint"}
+    if name == "BOOL":
+        return torch.bool
+    word = re.sub(r"^[A-Z]+(?=\d)", lambda kind: kinds[kind[0]], name).lower()
+    return getattr(torch, word + "fn" * word.endswith("e4m3"))
 
 
 def _opened(path: Path) -> Any:
@@ -95,21 +126,28 @@ def _opened(path: Path) -> Any:
         ) from error
 
 
-def _read_pickle(path: Path) -> Any:
+def _read_pickle(path: Path, device: str) -> Any:
+    mmap = _is_zip(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        return torch.load(path, map_location=device, weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"opening it would run {code[1]}" if code else "it is of another kind, or objects that need code"
         raise CheckpointError(
             f"{path} holds something else than weights: {what}. It was not opened; ask for a safetensors file"
         ) from error
-    except (RuntimeError, EOFError) as error:
+    except (RuntimeError, EOFError, OSError) as error:  # OSError: a seek before the beginning
         reason = str(error).split(". ")[0] or "it ends too early"
         raise CheckpointError(
             f"{path} ({path.stat().st_size} bytes) is not a whole PyTorch file: {reason}. "
             "It was probably cut short on its way; fetch it again"
         ) from error
+
+
+def _is_zip(path: Path) -> bool:
+    """Only PyTorch's format of today can be mapped; by its beginning, since a file cut short has lost its end."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
 
 
 def _flatten(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:

@@ -31,6 +31,7 @@ def test_whole_numbers_are_accepted_where_a_fraction_is_meant():
         ("transformer.num_layers", 4.0, "config.transformer.num_layers is 4.0; expected int"),
         ("transformer.use_learned_positional_embeddings", 1, "expected bool"),
         ("transformer.layers", 4, "config.transformer has unknown fields ['layers']; known are"),
+        ("transformer.face_interval", 0, "cannot be built with {'face_interval': 0}"),
         ("transformer.face_dim", 81, "transformer.face_dim is 81 but face_extractor.output_dim is 80"),
     ],
 )
