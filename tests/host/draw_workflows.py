@@ -256,7 +256,7 @@ def compare_routers() -> list[list[Box]]:
     )
     sound = parts.joined("BYAV_MakeVideo", "Sound", lanes[0][3], 66)
     joined = {"images": three["IMAGE"], "fps": 25.0, "audio": sound["audio"]}
-    film = Node("CreateVideo", "Side by side", (330, 78), joined)
+    film = Node("CreateVideo", "Frames with sound", (330, 78), joined)
     saved = save("Side by side", film["VIDEO"], "compare_routers")
     *before, where = parts.stages
     return [

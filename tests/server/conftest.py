@@ -24,7 +24,7 @@ class Prompt(dict):
         assert len(found) == 1, f"{len(found)} nodes are called {title}"
         return found[0]
 
-    def set(self, title: str, **inputs) -> "Prompt":
+    def change(self, title: str, **inputs) -> "Prompt":
         """The same workflow with other inputs on one node; None takes an input away."""
         other = copy.deepcopy(self)
         other[title]["inputs"] = {k: v for k, v in (self[title]["inputs"] | inputs).items() if v is not None}

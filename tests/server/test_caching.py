@@ -25,10 +25,10 @@ def rerun(workflow, client):
     """Titles of the nodes that the server executes when one input changes after a first run."""
 
     def change(title: str, **inputs) -> set[str]:
-        prompt = workflow("two_speakers_first_frame").set("Sampler", steps=1)
+        prompt = workflow("two_speakers_first_frame").change("Sampler", steps=1)
         first = client.run(prompt)
         assert first.status == "success", first
-        again = prompt.set(title, **inputs)
+        again = prompt.change(title, **inputs)
         run = client.run(again)
         assert run.status == "success", run
         return again.titles(run.executed)
@@ -55,6 +55,6 @@ def test_another_seed_runs_the_sampler_and_what_follows(rerun):
 
 
 def test_another_face_leaves_voices_and_prompt_alone(rerun):
-    ran = rerun("Face of Ben", image="anna.png")
+    ran = rerun("Face of Ben", image="carla.png")
     assert {"Face of Ben", "Character Ben", "Sampler"} <= ran
     assert not ran & {"Character Anna", "Speech of Anna", "Speech of Ben", "Prompt", "Scene"}

@@ -121,7 +121,7 @@ def test_a_run_with_the_built_in_model_takes_about_a_minute_at_most(workflow, fi
 
 @pytest.mark.parametrize(("name", "people"), [("two_speakers", 2), ("three_speakers", 3)])
 def test_there_is_one_mask_per_character_and_frame_at_the_size_of_the_video(name, people, workflow, client):
-    prompt = workflow(name).set("Sampler", steps=1)
+    prompt = workflow(name).change("Sampler", steps=1)
     prompt = prompt.add("pictures", "MaskToImage", mask=[prompt.id("Sampler"), 1])
     prompt = prompt.add("saved", "SaveImage", images=[prompt.id("pictures"), 0], filename_prefix="mask").only("saved")
     run = client.run(prompt)
@@ -139,7 +139,7 @@ def picture(data: bytes):
 
 
 def test_one_mask_is_found_by_name_and_all_others_beside_it(workflow, client):
-    prompt = workflow("hand_painted_masks").set("Sampler", steps=1)
+    prompt = workflow("hand_painted_masks").change("Sampler", steps=1)
     router = [prompt.id("Router"), 2]
     prompt = prompt.add("Ben alone", "BYAV_RoutingMasks", routing=router, character="Ben")
     prompt = prompt.add("by number", "BYAV_RoutingMasks", routing=router, character="1")
