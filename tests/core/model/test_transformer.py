@@ -328,6 +328,61 @@ def test_blocks_are_compiled_once_for_all_layers():
     assert ran.returncode == 0, ran.stderr
 
 
+PARALLEL = """
+import sys, torch
+import torch.distributed as dist
+from dataclasses import asdict
+from diffusers.hooks.context_parallel import apply_context_parallel
+from diffusers.models._modeling_parallel import ContextParallelConfig, ParallelConfig
+from byav_core.config import tiny
+from byav_core.model import attention
+from byav_core.model.transformer import BindYourAvatarTransformer
+from byav_core.types import Conditioning, Routed
+
+rank, meet = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method="file://" + meet, rank=rank, world_size=2)
+torch.manual_seed(0)
+model = BindYourAvatarTransformer(**asdict(tiny().transformer))
+told = Conditioning(
+    torch.randn(1, 8, 48), torch.randn(1, 3, 8, 80), torch.randn(1, 2, 4, 6, 56), torch.ones(1, 2, 3)
+)
+x, mask = torch.randn(1, 4, 24, 6, 10), torch.rand(1, 3, 60)
+
+def run():
+    return model(x, told.text, torch.tensor([499]), model.project(told), lambda *_: Routed(mask))[0]
+
+lengths, dispatch = set(), attention.dispatch_attention_fn
+def spy(q, *rest, **options):
+    lengths.add(q.shape[1])
+    return dispatch(q, *rest, **options)
+attention.dispatch_attention_fn = spy
+
+with torch.no_grad():
+    expected = run()
+    config = ContextParallelConfig(ulysses_degree=2)
+    mesh = dist.device_mesh.init_device_mesh("cpu", config.mesh_shape, mesh_dim_names=config.mesh_dim_names)
+    parallel = ParallelConfig(context_parallel_config=config)
+    parallel.setup(rank, 2, torch.device("cpu"), mesh=mesh)
+    for processor in model.attn_processors.values():
+        processor._parallel_config = parallel
+    apply_context_parallel(model, config, model._cp_plan)
+    torch.testing.assert_close(run(), expected, rtol=1e-4, atol=1e-5)
+assert lengths == {68, 34}, lengths
+"""
+
+
+@pytest.mark.slow
+def test_joint_attention_split_over_two_processes_gives_the_same_output(tmp_path):
+    """What `enable_parallelism` sets up on accelerators, here between two processes on the CPU."""
+    command = [sys.executable, "-W", "ignore", "-c", PARALLEL]
+    both = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "meet")], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        for rank in (0, 1)
+    ]
+    errors = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], "\n".join(errors)
+
+
 def test_weights_may_be_stored_in_eight_bits(model):
     with torch.no_grad():
         expected = run(model)
