@@ -58,8 +58,13 @@ class VideoVae:
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "b t c H2 W2"]) -> Float[Tensor, "b f 3 H W"]:
-        scaled = rearrange(latents / self.config.scaling_factor, "b t c H W -> b c t H W")
+        """f = 4 (t - 1) + 1. diffusers tells the first latent frame, which stands for one frame of video, from the
+        others by an odd count; an even count is filled up with its last one, and what comes of that is cut off."""
+        count = latents.shape[1]
+        odd = latents if count % 2 else torch.cat([latents, latents[:, -1:]], dim=1)
+        scaled = rearrange(odd / self.config.scaling_factor, "b t c H W -> b c t H W")
         video = self.module.decode(scaled.to(self.module.device, self.module.dtype)).sample
+        video = video[:, :, : (count - 1) * self.config.temporal_compression_ratio + 1]
         return rearrange(video.float() / 2 + 0.5, "b c f H W -> b f c H W").clamp(0, 1)
 
 

@@ -8,6 +8,7 @@ from torch.nn.functional import interpolate
 from byav_core.config import tiny
 from byav_core.encoders.speech_wav2vec import load_speech_encoder
 from byav_core.protocols import SpeechEncoder
+from byav_core.sound import resampled
 from byav_core.types import Audio
 
 CONFIG = tiny().speech
@@ -101,8 +102,6 @@ def test_loudness_does_not_matter(encoder):
 
 @pytest.mark.parametrize("rate", [8000, 22050, 48000])
 def test_the_sample_rate_hardly_matters(encoder, spoken, rate):
-    from byav_core.sound import resampled
-
     there = encoder(resampled(spoken, rate), FPS)
     here = encoder(resampled(spoken, 16000), FPS)
     assert torch.nn.functional.cosine_similarity(there.flatten(), here.flatten(), dim=0) > (
