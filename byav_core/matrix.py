@@ -98,8 +98,8 @@ def from_table(text: str, streams: Names, characters: Names) -> AudioCharacterMa
 
 
 def _split(line: str, streams: Names, characters: Names) -> tuple[str, str]:
-    """A line's voice and what stands after it. A name may hold colons itself."""
-    for at in (i for i, sign in enumerate(line) if sign == ":"):
+    """A line's voice and what stands after it. A name may hold colons itself, so the last one that can be meant is."""
+    for at in (i for i in reversed(range(len(line))) if line[i] == ":"):
         if stream := _known(line[:at], streams):
             return stream, line[at + 1 :]
     if ":" not in line:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [  # a part may import parts of the layers above its own in this list, and itself
     {"types", "config"},
     {"protocols", "sound", "weights_folder"},
-    {"matrix", "perception", "model", "routing", "audio_file", "picture_file", "video_file", "overlay"},
+    {"matrix", "perception", "model", "routing", "audio_file", "latents_file", "picture_file", "video_file", "overlay"},
     {"encoders"},  # the face encoder looks for faces with a finder of perception
     {"network"},
     {"checkpoints", "sampling"},

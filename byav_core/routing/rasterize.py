@@ -46,7 +46,7 @@ def check_extent(masks: Float[Tensor, "n f H W"], scene: Scene) -> None:
     """Raises ValueError where masks have other proportions or another number of frames than the scene."""
     f, H, W = masks.shape[1:]
     grid = scene.grid
-    if abs(H * grid.w - W * grid.h) >= max(W, H):  # a whole row or column of tokens
+    if 2 * abs(H * grid.w - W * grid.h) >= max(W, H):  # half a row or column of tokens
         raise ValueError(
             f"masks of {W}x{H} pixels (width x height) have other proportions than the {grid.w}x{grid.h} token grid of "
             "the video; crop or pad them as the first frame was, or paint them at the video's size"
