@@ -470,8 +470,8 @@ def _check_new(name: str, taken: list[str], kind: str) -> None:
 
 
 def _hidden_silence(speech_encoder: SpeechEncoder, sample_rate: int, fps: float) -> Float[Tensor, "layers d"]:
-    """What the encoder hears in the middle of a second of silence."""
-    hidden = speech_encoder(silence(1.0, sample_rate), fps)
+    """What the encoder hears in the middle of a few seconds of silence, away from its ends."""
+    hidden = speech_encoder(silence(4.0, sample_rate), fps)
     return hidden[len(hidden) // 2]
 
 

@@ -68,9 +68,13 @@ def test_both_tracks_start_at_zero(tmp_path):
 
 
 @pytest.mark.parametrize("seconds", [0.4, 2.0, 5.0])
-def test_the_sound_lasts_as_long_as_the_frames(tmp_path, seconds):
+def test_the_sound_lasts_exactly_as_long_as_the_frames(tmp_path, seconds):
+    import av
+
     write_video(tmp_path / "a.mp4", film(50, 25.0, audio=clicks(seconds, 16000, (0.1,))))
-    assert read_video(tmp_path / "a.mp4").audio.seconds == pytest.approx(2.0, abs=1024 / 16000)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        lengths = [float(track.duration * track.time_base) for track in container.streams]
+    assert lengths == [2.0, 2.0]
 
 
 def test_a_sample_rate_that_aac_lacks_is_brought_to_the_next(tmp_path):

@@ -1,0 +1,432 @@
+"""python -m byav_core generate | decode | convert | inspect.
+
+What the user can mend is said in one sentence, with exit code 2. Heavy libraries are imported by the command that
+needs them, after what can be checked without them.
+"""
+
+import argparse
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+    from .config import ModelConfig
+    from .latents_file import KeptLatents
+    from .network import Models
+    from .pipeline import Guidance, Perception, Request, SamplingSettings
+    from .sampling.sampler import StepReport
+    from .types import Audio, Video
+
+TINY = "tiny"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger(__package__).setLevel(logging.INFO)
+    warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
+    try:
+        options.run(options)
+    except KeyboardInterrupt:
+        _say("stopped")
+        return 130
+    except (ValueError, OSError, KeyError, ArithmeticError, MemoryError, RuntimeError) as error:
+        if not _mendable(error):
+            raise
+        if options.traceback:
+            traceback.print_exc()
+        _say(f"error: {error.args[0] if isinstance(error, KeyError) else error}")
+        return 2
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m byav_core", description="Several people talking in one scene.")
+    top.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    commands = top.add_subparsers(required=True, metavar="generate | decode | convert | inspect")
+    _add_generate(commands.add_parser("generate", help="portraits, voices and a prompt to a video"))
+    _add_decode(commands.add_parser("decode", help="latents that generate kept, to a video"))
+    _add_convert(commands.add_parser("convert", help="weights from one format to another"))
+    _add_inspect(commands.add_parser("inspect", help="say what a weights file or model folder is"))
+    return top
+
+
+def generate(options: argparse.Namespace) -> None:
+    """Everything that can be refused is refused before the models are loaded."""
+    _check_outputs(options.out, options.film, options.keep)
+    _check_router(options)
+    faces = _by_name(options.face, options.name, "--name", _picture)
+    voices = _by_name(options.speech, options.voice, "--voice", _sound)
+    first_frame = _picture(options.first_frame) if options.first_frame else None
+    masks = read_masks(options.mask) if options.mask else None
+    settings = _settings(options)
+
+    from .pipeline import Request
+    from .pipeline import generate as generate_video
+
+    models = _models(options)
+    config = models.config
+    request = Request(
+        faces,
+        voices,
+        prompt=options.prompt,
+        negative=options.negative,
+        width=options.width or config.video.sample_width,
+        height=options.height or config.video.sample_height,
+        frames=options.frames or config.transformer.sample_frames,
+        table=options.matrix and options.matrix.replace(";", "\n"),
+        first_frame=first_frame,
+        fit=options.fit,
+        router=options.router,
+        masks=masks,
+        settings=settings,
+    )
+    unfinished = options.out.with_suffix(".latents.safetensors")
+    with _progress() as on_step:
+        made = generate_video(
+            models,
+            _perception(options, config),
+            request,
+            on_step=on_step,
+            on_latents=_keeper(unfinished, request, config),
+            place=_placing(options.device),
+        )
+    _write(options, made.video, made.masks, tuple(faces), config)
+    if options.keep:
+        unfinished.replace(options.keep)
+        print(f"wrote {options.keep}")
+    else:
+        unfinished.unlink()
+
+
+def decode(options: argparse.Namespace) -> None:
+    from .latents_file import read_latents
+    from .pipeline import decode as decode_latents
+    from .pipeline import masks_to_frames
+    from .types import Video
+
+    _check_outputs(options.out, options.film)
+    kept = read_latents(options.latents)
+    models = _models(options)
+    _check_same_model(kept, models.config)
+    with _placing(options.device)(models.video.module):
+        frames = decode_latents(models, kept.latents)
+    masks = None if kept.masks is None else masks_to_frames(kept.masks, kept.clip)
+    _write(options, Video(frames, kept.clip.fps, kept.audio), masks, kept.names, models.config)
+
+
+def convert(options: argparse.Namespace) -> None:
+    from .checkpoints.convert import convert as convert_weights
+
+    convert_weights(options.source, options.target, options.to)
+    print(f"wrote {options.target}")
+
+
+def inspect(options: argparse.Namespace) -> None:
+    from .checkpoints.describe import inspect as describe
+
+    print(describe(options.path))
+
+
+def read_masks(paths: Sequence[Path]) -> "Float[Tensor, 'n f H W']":
+    """One mask per file, white where the character is: a picture, held still, or a video.
+
+    Raises ValueError when they differ in size or length.
+    """
+    import torch
+
+    masks = [_mask(path) for path in paths]
+    frames = max(len(mask) for mask in masks)
+    for path, mask in zip(paths, masks, strict=True):
+        if mask.shape[1:] != masks[0].shape[1:] or len(mask) not in (1, frames):
+            raise ValueError(
+                f"the mask {path} has {len(mask)} frames of {mask.shape[2]}x{mask.shape[1]}, but {paths[0]} has "
+                f"{len(masks[0])} of {masks[0].shape[2]}x{masks[0].shape[1]}; make them alike"
+            )
+    return torch.stack([mask.expand(frames, -1, -1) for mask in masks])
+
+
+def _add_generate(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=generate)
+    add = command.add_argument
+    add("--face", type=Path, action="append", required=True, help="reference picture of a person; repeat for each")
+    add("--name", action="append", default=[], help="that person's name, in order; by default the file's")
+    add("--speech", type=Path, action="append", default=[], help="recording of a voice; repeat for each")
+    add("--voice", action="append", default=[], help="that voice's name, in order; by default the file's")
+    add("--matrix", help='who speaks with which voice: "voice: name, name; voice: name"; by default one to one')
+    add("--prompt", required=True, help="what the video shows")
+    add("--negative", default="", help="what guidance leads away from")
+    add("--router", default="intra", help="who is where: intra, pre, post, fixed or uniform")
+    add("--mask", type=Path, action="append", default=[], help="for fixed: a picture or mp4 for each person")
+    add("--refine", action="store_true", help="clean the masks up over space and time")
+    add("--first-frame", type=Path, help="picture that the video starts from")
+    add("--fit", default="crop", choices=("crop", "pad"), help="how a first frame of another shape is made to fit")
+    _add_models(command)
+    add("--face-model", help="folder with the face encoder; the tiny model has its own")
+    add("--speech-model", help="folder with wav2vec2-base-960h; the tiny model has its own")
+    add("--sam2", type=Path, help="for post: folder with SAM 2; without it faces are followed")
+    add("--width", type=int, help="in pixels; by default the model's")
+    add("--height", type=int, help="in pixels; by default the model's")
+    add("--frames", type=int, help="4k+1; by default the model's")
+    add("--steps", type=int, default=50, help="denoising steps (50)")
+    add("--scheduler", default="dpm", choices=("dpm", "ddim"))
+    add("--seed", type=int, default=0)
+    add("--guidance", type=float, nargs="+", default=[6.0], metavar="SCALE", help="one for both, or text and audio")
+    add("--audio-interval", type=float, nargs=2, default=[0.0, 1.0], metavar=("START", "END"), help="when to guide it")
+    add("--strength", type=float, nargs="+", help="how strongly speech moves each person; 1 is normal")
+    add("--keep", type=Path, help="where to keep the latents; otherwise they go once the video is written")
+    _add_outputs(command)
+
+
+def _add_decode(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=decode)
+    command.add_argument("latents", type=Path, help="file that generate kept or left behind")
+    _add_models(command)
+    _add_outputs(command)
+
+
+def _add_convert(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=convert)
+    command.add_argument("source", type=Path, help="our .safetensors, or the published folder")
+    command.add_argument("target", type=Path, help="file or folder to make")
+    command.add_argument("--to", default="byav", choices=("byav", "released"), help="one file, or the published files")
+
+
+def _add_inspect(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=inspect)
+    command.add_argument("path", type=Path)
+
+
+def _add_models(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", default=TINY, help='"tiny" (built in), our .safetensors, or a model folder')
+    command.add_argument("--companions", type=Path, help="folder with text_encoder/, tokenizer/ and vae/, if elsewhere")
+    command.add_argument("--precision", choices=("float32", "bfloat16", "float16"), help="by default as stored")
+    command.add_argument("--device", help="cpu, cuda, mps ...; by default the graphics card if there is one")
+
+
+def _add_outputs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", type=Path, required=True, help="the video, .mp4")
+    command.add_argument("--film", type=Path, help="a film of the masks, .mp4")
+
+
+def _check_outputs(video: Path, film: Path | None, latents: Path | None = None) -> None:
+    for path, ending in ((video, ".mp4"), (film, ".mp4"), (latents, ".safetensors")):
+        if path is None:
+            continue
+        if path.suffix.lower() != ending:
+            raise ValueError(f"{path} should end in {ending}; rename it")
+        if not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {path.absolute().parent} for {path.name}; make it first")
+    if film is not None and film.absolute() == video.absolute():
+        raise ValueError(f"--out and --film are both {video}; name two files")
+
+
+def _check_router(options: argparse.Namespace) -> None:
+    from .routing import ROUTERS
+
+    if options.router not in ROUTERS:
+        raise ValueError(f"there is no router {options.router!r}; choose one of {', '.join(ROUTERS)}")
+    if options.router == "pre" and not options.first_frame:
+        raise ValueError("--router pre reads faces from the first frame; give one with --first-frame")
+    masks, faces = len(options.mask), len(options.face)
+    if options.router == "fixed" and masks != faces:
+        raise ValueError(f"--router fixed needs a --mask for each --face, but there are {masks} and {faces}")
+    if options.router != "fixed" and options.mask:
+        raise ValueError(f"--mask is for --router fixed, but the router is {options.router}; change one of them")
+
+
+def _check_same_model(kept: "KeptLatents", config: "ModelConfig") -> None:
+    if kept.latents.shape[2] != config.video.latent_channels:
+        raise ValueError(
+            f"these latents have {kept.latents.shape[2]} channels and were made by the model {kept.model}; name that "
+            f"model with --model ({config.name} has {config.video.latent_channels} channels)"
+        )
+
+
+def _by_name(paths: list[Path], names: list[str], option: str, read: Callable) -> dict:
+    """What the files hold, in order, by the names given or else the files' own."""
+    if names and len(names) != len(paths):
+        raise ValueError(f"{len(names)} {option} for {len(paths)} files; give one for each or none")
+    names = names or [path.stem for path in paths]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"the name {twice.pop()} is there twice; tell them apart with {option}")
+    return {name: read(path) for name, path in zip(names, paths, strict=True)}
+
+
+def _picture(path: Path) -> "Float[Tensor, '3 H W']":
+    from .picture_file import read_picture
+
+    return read_picture(path)
+
+
+def _sound(path: Path) -> "Audio":
+    from .audio_file import read_audio
+
+    audio = read_audio(path)
+    audio.check(str(path))
+    return audio
+
+
+def _mask(path: Path) -> "Float[Tensor, 'f H W']":
+    from .video_file import read_video
+
+    if path.suffix.lower() == ".mp4":
+        return read_video(path).frames.mean(dim=1)
+    return _picture(path).mean(dim=0, keepdim=True)
+
+
+def _settings(options: argparse.Namespace) -> "SamplingSettings":
+    from .pipeline import SamplingSettings
+
+    return SamplingSettings(
+        seed=options.seed,
+        steps=options.steps,
+        scheduler=options.scheduler,
+        guidance=_guidance(options.guidance),
+        audio_start=options.audio_interval[0],
+        audio_end=options.audio_interval[1],
+        strength=tuple(options.strength) if options.strength else None,
+    )
+
+
+def _guidance(scales: list[float]) -> "Guidance":
+    from .pipeline import Joint, Separate
+
+    if len(scales) > 2:
+        raise ValueError(f"--guidance takes one scale, or one for text and one for audio; got {len(scales)}")
+    return Joint(*scales) if len(scales) == 1 else Separate(*scales)
+
+
+def _models(options: argparse.Namespace) -> "Models":
+    import torch
+
+    from .checkpoints.load import load_models
+
+    dtype = getattr(torch, options.precision) if options.precision else None
+    models = load_models(options.model, companions=options.companions, dtype=dtype)
+    if models.config.trained == "untrained":
+        _say(f"the model {models.config.name} is untrained: what it makes shows that everything works, not people")
+    return models
+
+
+def _perception(options: argparse.Namespace, config: "ModelConfig") -> "Perception":
+    from .encoders.face_insight_clip import load_face_encoder
+    from .encoders.speech_wav2vec import load_speech_encoder
+    from .perception.locator import FaceLocator
+    from .perception.segmenter import FaceTracks, Sam2Segmenter
+    from .pipeline import Perception
+    from .routing import LabelSpreading
+
+    face = load_face_encoder(_encoder(options, "--face-model", options.face_model), config.face)
+    speech = load_speech_encoder(_encoder(options, "--speech-model", options.speech_model), config.speech)
+    locator = FaceLocator(face.find, face.recognise)
+    segmenter = Sam2Segmenter(options.sam2, locator, _device(options.device)) if options.sam2 else FaceTracks(locator)
+    return Perception(face, speech, locator, segmenter, LabelSpreading() if options.refine else None)
+
+
+def _encoder(options: argparse.Namespace, option: str, folder: str | None) -> str:
+    if folder is None and options.model != TINY:
+        raise ValueError(f"{option} is missing; name the folder with the encoder that {options.model} was trained with")
+    return folder or TINY
+
+
+def _device(name: str | None) -> "torch.device":
+    import torch
+
+    try:
+        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise ValueError(f"there is no device {name!r} ({error}); use cpu, cuda or mps") from error
+
+
+def _placing(name: str | None) -> "Callable[..., AbstractContextManager[None]]":
+    """Modules come to the device for as long as they are needed, and go back to ordinary memory."""
+    device = _device(name)
+
+    @contextmanager
+    def place(*modules: "nn.Module") -> Iterator[None]:
+        for module in modules:
+            module.to(device)
+        yield
+        for module in modules:
+            module.to("cpu")
+
+    return place
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[StepReport], None]]":
+    """A bar with the time left for every run of the loop; Post-Denoise has two."""
+    from tqdm import tqdm
+
+    bars: list[tqdm] = []
+
+    def on_step(report: "StepReport") -> None:
+        if report.step == 1:
+            bars.append(tqdm(total=report.steps, desc="denoising", unit="step"))
+        bars[-1].update()
+        if report.step == report.steps:
+            bars[-1].close()
+
+    try:
+        yield on_step
+    finally:
+        for bar in bars:
+            bar.close()
+
+
+def _keeper(path: Path, request: "Request", config: "ModelConfig") -> Callable:
+    """Writes the finished latents down before they are decoded, which needs the most memory of all."""
+    from .latents_file import KeptLatents, write_latents
+    from .types import Clip
+
+    clip = Clip(request.frames, request.height, request.width, config.fps)
+
+    def keep(denoised, sound: "Audio") -> None:
+        names = tuple(request.faces)
+        kept = KeptLatents(denoised.latents, denoised.masks, sound, clip, names, config.name, config.trained)
+        write_latents(path, kept)
+        _say(f"the latents are in {path} until the video is written; `decode` can take up from there")
+
+    return keep
+
+
+def _write(
+    options: argparse.Namespace,
+    video: "Video",
+    masks: "Float[Tensor, 'n f H W'] | None",
+    names: tuple[str, ...],
+    config: "ModelConfig",
+) -> None:
+    from .overlay import overlay
+    from .types import Video
+    from .video_file import write_video
+
+    comment = f"Bind-Your-Avatar, model {config.name}: {config.trained}"
+    write_video(options.out, video, comment)
+    print(f"wrote {options.out} ({config.trained})")
+    if options.film and masks is not None:
+        write_video(options.film, Video(overlay(video.frames, masks, names), video.fps, video.audio), comment)
+        print(f"wrote {options.film} ({config.trained})")
+
+
+def _mendable(error: Exception) -> bool:
+    """Running out of memory is a plain RuntimeError on some devices; any other one is a fault of ours."""
+    return not isinstance(error, RuntimeError) or "out of memory" in str(error).lower()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
