@@ -207,7 +207,7 @@ def patchers_of(models: Models) -> dict[str, Any]:
     """What moves together: the network of the loop, what is used before it, text encoder, video autoencoder."""
     network = models.network
     patchers = {
-        "network": runtime.hold([network.transformer, network.router]),
+        "network": runtime.hold([network.transformer, network.router], in_parts=True),
         "conditioners": runtime.hold([network.face_extractor, network.speech_projector]),
     }
     if not isinstance(models.text, HostTextEncoder):

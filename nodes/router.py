@@ -307,6 +307,8 @@ def plan(
     from ..byav_core import pipeline
     from ..byav_core.routing import LabelSpreading
 
+    if router == "pre" and first.scene.inpainting_frame is None:
+        raise ValueError("router pre reads faces from the first frame; connect one to Scene, or choose router intra")
     seeing = router in ("pre", "post")
     source = pipeline.plan_routing(
         router,
@@ -315,7 +317,7 @@ def plan(
         first.cast,
         masks=given_masks(masks, first.cast, first.scene) if router == "fixed" else None,
         locator=locator_for(face_encoder) if seeing else None,
-        segmenter=segmenter_for(segmenter, face_encoder) if router == "post" else None,
+        segmenter=segmenter_for(segmenter, face_encoder, first.model) if router == "post" else None,
         refiner=LabelSpreading() if refinement == "on" else None,
         coarse=first.coarse_video,
     )
@@ -330,15 +332,20 @@ def locator_for(face_encoder: sockets.LoadedEncoder) -> CharacterLocator:
     return FaceLocator(face_encoder.encoder.find, face_encoder.encoder.recognise)
 
 
-def segmenter_for(choice: str, face_encoder: sockets.LoadedEncoder) -> VideoSegmenter:
+def segmenter_for(choice: str, face_encoder: sockets.LoadedEncoder, model: sockets.LoadedModel) -> VideoSegmenter:
     """SAM 2 from a folder, or face tracks, which need no weights."""
     from ..byav_core.perception.segmenter import FaceTracks, Sam2Segmenter
 
     locator = locator_for(face_encoder)
     if choice == files.FACE_TRACKS:
         return FaceTracks(locator)
-    segmenter = Sam2Segmenter(files.locate(choice, *files.SEGMENTER_KEYS), locator)
-    runtime.bring([runtime.hold([segmenter.module])])
+
+    def load() -> tuple[VideoSegmenter, Any]:
+        sam2 = Sam2Segmenter(files.locate(choice, *files.SEGMENTER_KEYS), locator)
+        return sam2, runtime.hold([sam2.module])
+
+    segmenter, patcher = model.memo.get("segmenter", (face_encoder,), choice, load)
+    runtime.bring([patcher])
     return segmenter
 
 

@@ -28,11 +28,13 @@ PACK = Path(__file__).resolve().parents[1]
 OPS = ("Linear", "Conv1d", "Conv2d", "Conv3d", "GroupNorm", "LayerNorm")
 
 
-def hold(modules: Iterable[nn.Module], place: str = "unet") -> Any:
-    """Puts modules under ComfyUI's memory manager, as one patcher.
+def hold(modules: Iterable[nn.Module], place: str = "unet", in_parts: bool = False) -> Any:
+    """Puts modules under ComfyUI's memory manager, as one patcher. It forgets models whose patcher nobody keeps.
 
-    place: "unet", "vae" or "text_encoder", which decides on what device ComfyUI wants to run them. The list around
-    them is there because the patcher writes attributes that libraries' modules have as read-only properties.
+    place: "unet", "vae" or "text_encoder", which decides on what device ComfyUI wants to run them. in_parts: the
+    weights may stay in slow memory and come layer by layer; the modules must then be told where to compute instead of
+    looking where their weights are. The list around the modules is there because the patcher writes attributes that
+    libraries' modules have as read-only properties.
     """
     import comfy.model_management as manager
     import comfy.model_patcher
@@ -43,14 +45,15 @@ def hold(modules: Iterable[nn.Module], place: str = "unet") -> Any:
         "text_encoder": (manager.text_encoder_device, manager.text_encoder_offload_device),
     }[place]
     held = nn.ModuleList(modules).eval().requires_grad_(False)
-    give_to_comfy_ops(held)
+    if in_parts:
+        give_to_comfy_ops(held)
     patcher = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     return patcher(held, load_device=load_device(), offload_device=offload_device())
 
 
 def give_to_comfy_ops(module: nn.Module) -> None:
-    """Turns plain torch layers into ComfyUI's own, in place: they can lie in slow memory, in another precision than
-    the input, and ask for cancel before every operation."""
+    """Turns plain torch layers into ComfyUI's own, in place: they fetch their weights from slow memory, compute in the
+    input's precision whatever that of the weights, and ask for cancel before every operation."""
     import comfy.ops
 
     ours = {getattr(nn, name): getattr(comfy.ops.manual_cast, name) for name in OPS}
@@ -59,17 +62,14 @@ def give_to_comfy_ops(module: nn.Module) -> None:
             layer.__class__ = ours[type(layer)]
 
 
-def bring(patchers: Iterable[Any], activations: int = 0, whole: bool = True) -> None:
-    """Asks ComfyUI's memory manager for these weights and for `activations` bytes to compute in.
-
-    whole: False where the network may stay partly in slow memory.
-    """
+def bring(patchers: Iterable[Any], activations: int = 0, in_parts: bool = False) -> None:
+    """Asks ComfyUI's memory manager for these weights and for `activations` bytes to compute in."""
     import comfy.model_management as manager
 
     wanted = list(patchers)
     if not wanted:
         return
-    manager.load_models_gpu(wanted, memory_required=activations, force_full_load=whole)
+    manager.load_models_gpu(wanted, memory_required=activations, force_full_load=not in_parts)
     for patcher in wanted:
         bring_bare_tensors(patcher.model, patcher.load_device)
 
@@ -90,7 +90,7 @@ def bring_network(model: LoadedModel, scene: PreparedScene, characters: int) -> 
     bring([model.patchers["video"]] if "video" in model.patchers else [])
     compute = compute_of(patcher)
     tokens = scene.grid.tokens + config.max_text_seq_length
-    bring([patcher], activation_bytes(tokens, config.dim, characters, compute.dtype), whole=False)
+    bring([patcher], activation_bytes(tokens, config.dim, characters, compute.dtype), in_parts=True)
     return compute
 
 
