@@ -37,8 +37,8 @@ def chromium(server):
         browser.close()
 
 
-@pytest.fixture
-def comfyui_page(chromium, server, artifacts, request):
+@pytest.fixture(scope="session")
+def comfyui_page(chromium, server, artifacts):
     """ComfyUI's page with our nodes in its menu; nothing but this machine can be reached from it."""
     context = chromium.new_context(viewport={"width": 1900, "height": 1000})
     context.route("**/*", lambda route: route.continue_() if _is_local(route.request.url) else route.abort())
@@ -48,9 +48,15 @@ def comfyui_page(chromium, server, artifacts, request):
         "() => !!(window.app?.extensionManager && window.LiteGraph?.registered_node_types?.BYAV_Sampler)", timeout=60000
     )
     yield page
-    page.screenshot(path=artifacts / f"{request.node.name}_end.png")
+    page.screenshot(path=artifacts / "page_at_the_end.png")
     context.close()
 
 
 def _is_local(url: str) -> bool:
     return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:"))
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)

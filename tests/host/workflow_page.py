@@ -28,8 +28,11 @@ BIND, ROW = 70, 40  # pixels between stages and between boxes
 
 
 def pin(info: dict) -> dict:
-    """What a workflow file depends on of a node's /object_info: names, types and order, and the widgets in between."""
-    inputs = []
+    """What a workflow file depends on of a node's /object_info: names, types and order.
+
+    beside: values of the widgets that the page adds of itself behind one: dice of a seed; last, upload and player.
+    """
+    inputs, uploads = [], []
     for optional, kind in enumerate(("required", "optional")):
         for name, (given, *rest) in info["input"].get(kind, {}).items():
             options = rest[0] if rest else {}
@@ -38,20 +41,20 @@ def pin(info: dict) -> dict:
             one = {"name": name, "type": type_, "optional": bool(optional), "widget": widget}
             if widget:
                 one["default"] = options.get("default")
-                one["beside"] = _beside(name, type_, options)
+                one["beside"] = ["fixed"] if _has_dice(name, type_, options) else []
+                uploads += ["image"] * bool(options.get("image_upload"))
+                uploads += [None, ""] * bool(options.get("audio_upload"))
             inputs.append(one)
+    if uploads:
+        [one for one in inputs if one["widget"]][-1]["beside"] += uploads
     names, types, lists = info["output_name"], info["output"], info["output_is_list"]
     outputs = [{"name": n, "type": t, "list": one} for n, t, one in zip(names, types, lists, strict=True)]
     return {"inputs": inputs, "outputs": outputs}
 
 
-def _beside(name: str, type_: str, options: dict) -> list:
-    """Values of the widgets that the page adds behind this one: dice of a seed, upload buttons, a player."""
-    if type_ == "INT" and options.get("control_after_generate", name in ("seed", "noise_seed")):
-        return ["fixed"]
-    if options.get("image_upload"):
-        return ["image"]
-    return [None, ""] if options.get("audio_upload") else []
+def _has_dice(name: str, type_: str, options: dict) -> bool:
+    """Whether the page puts "control after generate" behind a widget."""
+    return type_ == "INT" and bool(options.get("control_after_generate", name in ("seed", "noise_seed")))
 
 
 def ask_for_schemas(address: str) -> dict:
