@@ -20,6 +20,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -478,6 +479,13 @@ def work(home: Path, command: list) -> int:
     """Runs one job in the installed environment and returns its exit code. Ctrl-C reaches the job as well."""
     installed = install(home)
     process = subprocess.Popen([installed.python, *command], cwd=ROOT, env=job_environment(installed))
+    try:
+        return wait_for(process)
+    finally:
+        end(process)
+
+
+def wait_for(process: subprocess.Popen) -> int:
     while True:
         try:
             return process.wait()
@@ -503,6 +511,7 @@ def main(arguments: list[str]) -> int:
         print(f"Python {platform.python_version()} is too old; 3.10 or newer is needed.")
         return 2
     job, rest = parse(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
     for inherited in ("PYTHONPATH", "PYTHONHOME"):  # they would let other packages into the environment
         os.environ.pop(inherited, None)
     try:

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -205,6 +206,11 @@ class ComfyServer:
             if request.selector == "/prompt" and error.code == 400:
                 raise PromptRefused(json.loads(body)) from None
             raise RuntimeError(f"{request.get_method()} {request.selector}: HTTP {error.code}: {body[:500]}") from error
+
+
+def end_well_when_told() -> None:
+    """A program told to end (SIGTERM) leaves its `with` blocks, so that it ends the server it started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def free_port() -> int:

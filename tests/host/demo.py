@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from comfy_server import ROOT, ComfyServer, Finished
+from comfy_server import ROOT, ComfyServer, Finished, end_well_when_told
 
 sys.path.append(str(ROOT / "tests"))
 
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=ROOT / "demo_output", help="folder for the results")
     chosen = parser.parse_args()
+    end_well_when_told()
     workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
     print("Making example faces and voices ...", flush=True)
     write_examples(chosen.base / "input")

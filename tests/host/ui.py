@@ -8,7 +8,7 @@ import time
 import webbrowser
 from pathlib import Path
 
-from comfy_server import ROOT, ComfyServer, free_port
+from comfy_server import ROOT, ComfyServer, end_well_when_told, free_port
 
 sys.path.append(str(ROOT / "tests"))
 
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, default=None)
     chosen, for_comfyui = parser.parse_known_args()
+    end_well_when_told()
     from real_inputs import write_examples
 
     write_examples(chosen.base / "input")
