@@ -5,11 +5,13 @@ projection in and one out, whatever the number of characters. Keys and values do
 `project` is called once per generation. Parameter names are those of the released weights.
 """
 
+import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 KeyValue = tuple[Tensor, Tensor]
+LOGITS = 2**22  # of one attention held at a time
 
 
 def masked_attention(
@@ -20,14 +22,21 @@ def masked_attention(
 ) -> Float[Tensor, "*b s heads*d"]:
     """Attend to each of n groups of keys by itself and add the n results up, each times its mask.
 
-    The sum runs inside one matrix product over all groups; n results of full width never exist.
+    The sum runs inside one matrix product over all groups: n results of full width never exist. Queries are taken some
+    at a time, so that what is in memory does not grow with n.
     """
-    n, keys, d = k.shape[-4], k.shape[-2], k.shape[-1]
-    logits = q * d**-0.5 @ rearrange(k, "... n heads k d -> ... heads d (n k)")
-    within = logits.unflatten(-1, (n, keys)).softmax(dim=-1)
-    weights = within * rearrange(mask, "... n s -> ... 1 s n 1").to(q.dtype)
-    mixed = weights.flatten(-2) @ rearrange(v, "... n heads k d -> ... heads (n k) d")
-    return rearrange(mixed, "... heads s d -> ... s (heads d)")
+    n, keys = k.shape[-4], k.shape[-2]
+    at_once = max(1, LOGITS // max(1, q[..., 0, 0].numel() * n * keys))
+    k = rearrange(k * k.shape[-1] ** -0.5, "... n heads k d -> ... heads d (n k)")
+    v = rearrange(v, "... n heads k d -> ... heads (n k) d")
+    mask = rearrange(mask, "... n s -> ... 1 s n 1").to(q.dtype)
+
+    def attend(q: Tensor, mask: Tensor) -> Tensor:
+        within = (q @ k).unflatten(-1, (n, keys)).softmax(dim=-1)
+        return rearrange((within * mask).flatten(-2) @ v, "... heads s d -> ... s heads d")
+
+    parts = zip(q.split(at_once, dim=-2), mask.split(at_once, dim=-3), strict=True)
+    return torch.cat([attend(*part) for part in parts], dim=-3).flatten(-2)
 
 
 class FaceCrossAttention(nn.Module):
@@ -110,4 +119,4 @@ class AudioCrossAttention(nn.Module):
         """One projection for the sum of all streams: its bias belongs to each of them, so it counts `weight` times."""
         to_out = self.attn.to_out[0]
         bias = to_out(mixed.new_zeros(1, 1, mixed.shape[-1]))
-        return to_out(mixed) + (weight - 1)[..., None].to(mixed.dtype) * bias
+        return torch.addcmul(to_out(mixed), (weight - 1)[..., None].to(mixed.dtype), bias)

@@ -133,13 +133,17 @@ class BindYourAvatarBlock(CogVideoXBlock):
         bound: Bound,
     ) -> tuple[Float[Tensor, "b s d"], Float[Tensor, "b l d"]]:
         v, text = super().forward(hidden_states, encoder_hidden_states, temb, image_rotary_emb)
+        return self.bind(v, bound), text
+
+    def bind(self, v: Float[Tensor, "b s d"], bound: Bound) -> Float[Tensor, "b s d"]:
+        """Figure 4: what is seen and what is said, each injected where its mask says so."""
         if self.face is not None:
             q = self.face.query(v)
             v = v + self.face(q, *bound.face, bound.ask(q))  # eq. 7
         if self.audio is not None:
             q = self.audio.query(v)
             v = v + self.audio(q, *bound.audio, bound.audio_to_token())  # eq. 8
-        return v, text
+        return v
 
 
 TransformerBlockRegistry.register(
@@ -265,7 +269,7 @@ class BindYourAvatarTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAda
 
         routing = Routing(masks)
         for layer, block in enumerate(self.transformer_blocks):
-            v, text = self._run(block, v, text, temb, rotary, self._bound(layer, binding, routing))
+            v, text = self._run(block, v, text, temb, rotary, self.bound(layer, binding, routing))
 
         out = self.proj_out(self.norm_out(self.norm_final(v), temb=temb))
         return self._unpatch(out, grid), routing.all()
@@ -279,7 +283,7 @@ class BindYourAvatarTransformer(ModelMixin, AttentionMixin, ConfigMixin, PeftAda
             return self._gradient_checkpointing_func(block, *inputs)
         return block(*inputs)
 
-    def _bound(self, layer: int, binding: Binding, routing: Routing) -> Bound:
+    def bound(self, layer: int, binding: Binding, routing: Routing) -> Bound:
         block, config = self.transformer_blocks[layer], self.config
         face_layer, audio_layer = layer // config.face_interval, layer // config.audio_interval
         return Bound(

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
+from byav_core.model import cross_attention
 from byav_core.model.cross_attention import AudioCrossAttention, FaceCrossAttention, masked_attention
 from byav_core.types import TokenGrid
 
@@ -85,6 +86,17 @@ def test_weighting_before_one_projection_equals_projecting_every_stream_with_its
     torch.testing.assert_close(
         attend(audio, hidden, speech, weight), naive_audio(audio, hidden, speech, weight), rtol=0, atol=1e-12
     )
+
+
+@pytest.mark.parametrize("logits", [1, 100, 1000])
+def test_taking_some_queries_at_a_time_changes_nothing(face, audio, logits, monkeypatch):
+    hidden, characters, speech = random(B, GRID.tokens, DIM), random(B, 3, K, FACE), random(B, 3, GRID.t, K, AUDIO)
+    mask = weights(3)
+    for attention, tokens in ((face, characters), (audio, speech)):
+        at_once = attend(attention, hidden, tokens, mask)
+        with monkeypatch.context() as patch:
+            patch.setattr(cross_attention, "LOGITS", logits)
+            torch.testing.assert_close(attend(attention, hidden, tokens, mask), at_once, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])
