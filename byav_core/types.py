@@ -145,7 +145,7 @@ class Scene:
     cast: tuple[Character, ...] = ()
     frames: int | None = None
     inpainting_frame: Float[Tensor, "3 H W"] | None = None
-    given: Float[Tensor, "n f H W"] | None = None
+    given: Float[Tensor, "n _ _ _"] | None = None
     coarse_video: Callable[[], Float[Tensor, "f 3 H W"]] | None = field(default=None, compare=False)
 
 
