@@ -88,6 +88,7 @@ def generate(options: argparse.Namespace) -> None:
         fit=options.fit,
         router=options.router,
         masks=masks,
+        noise_on_faces=options.noise_on_faces,
         settings=settings,
     )
     unfinished = options.out.with_suffix(".latents.safetensors")
@@ -170,6 +171,7 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
     add("--refine", action="store_true", help="clean the masks up over space and time")
     add("--first-frame", type=Path, help="picture that the video starts from")
     add("--fit", default="crop", choices=("crop", "pad"), help="how a first frame of another shape is made to fit")
+    add("--noise-on-faces", action="store_true", help="hide its faces, so that only the reference pictures count")
     _add_models(command)
     add("--face-model", help="folder with the face encoder; the tiny model has its own")
     add("--speech-model", help="folder with wav2vec2-base-960h; the tiny model has its own")

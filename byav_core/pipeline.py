@@ -31,7 +31,7 @@ from .protocols import (
 )
 from .routing import FixedMask, RouterParts, make_router
 from .sampling.guidance import Conditions, Guidance, Joint, Separate, passes_per_step  # noqa: F401 callers choose
-from .sampling.latents import fit_frame, fit_message, reference_canvas, start_latents
+from .sampling.latents import fit_frame, fit_message, noise_faces, reference_canvas, start_latents
 from .sampling.sampler import Denoised, StepReport, cancellable, denoise
 from .sampling.schedule import make_solver
 from .sound import at_level, delayed, mixed
@@ -72,12 +72,27 @@ class PreparedScene:
     """The clip's extent in pixels and in tokens, and its first frame at that size if there is one.
 
     note: what was done to the first frame to make it fit, for the user; empty if nothing.
+    faces: where in it faces are hidden under noise, so that identity comes from the references alone, as in training;
+    by default nowhere, as the released model samples.
     """
 
     clip: Clip
     grid: TokenGrid
     inpainting_frame: Float[Tensor, "3 H W"] | None = None
     note: str = ""
+    faces: Float[Tensor, "H W"] | None = None
+
+    def with_noise_on_faces(self, locator: CharacterLocator, cast: tuple[Character, ...]) -> "PreparedScene":
+        """Raises ValueError without a first frame, and as the locator does."""
+        if self.inpainting_frame is None:
+            raise ValueError("noise on faces needs a first frame to put it on; give one, or leave the noise out")
+        return replace(self, faces=locator(self.inpainting_frame, cast).amax(dim=0))
+
+    def frame_to_encode(self, seed: int) -> Float[Tensor, "3 H W"] | None:
+        """The first frame, its faces under noise where asked for; drawn apart from all other noise of the seed."""
+        if self.inpainting_frame is None or self.faces is None:
+            return self.inpainting_frame
+        return noise_faces(self.inpainting_frame, self.faces, torch.Generator().manual_seed(seed))
 
 
 @dataclass(frozen=True)
@@ -302,7 +317,7 @@ def sample(
     generator = torch.Generator().manual_seed(settings.seed)
     pixels = config.video.spatial_compression_ratio
     extent = (scene.grid.t, config.video.latent_channels, scene.clip.height // pixels, scene.clip.width // pixels)
-    start = start_latents(models.video, extent, conditions.canvas, scene.inpainting_frame, generator)
+    start = start_latents(models.video, extent, conditions.canvas, scene.frame_to_encode(settings.seed), generator)
     return denoise(
         transformer,
         start.to(compute.device),
@@ -366,7 +381,8 @@ def mix(streams: tuple[SpeechStream, ...], clip: Clip) -> Audio:
 @dataclass(frozen=True)
 class Request:
     """What to film. faces, voices: by name, in order. table: who speaks with which voice, as
-    `AudioCharacterMatrix` reads it; one to one without. masks: for the fixed router, in the order of the faces."""
+    `AudioCharacterMatrix` reads it; one to one without. masks: for the fixed router, in the order of the faces.
+    noise_on_faces: hide the faces of the first frame, see `PreparedScene`."""
 
     faces: dict[str, Float[Tensor, "3 _ _"]]
     voices: dict[str, Audio]
@@ -380,6 +396,7 @@ class Request:
     fit: str = "crop"
     router: str = "intra"
     masks: Float[Tensor, "n f H W"] | None = None
+    noise_on_faces: bool = False
     settings: SamplingSettings = field(default_factory=SamplingSettings)
 
 
@@ -425,6 +442,8 @@ def generate(
         cast: tuple[Character, ...] = ()
         for name, picture in request.faces.items():
             cast = add_character(cast, name, picture, perception.face_encoder)
+        if request.noise_on_faces:
+            scene = scene.with_noise_on_faces(perception.locator, cast)
     with place(*perception.speech_encoder.modules):
         streams: tuple[SpeechStream, ...] = ()
         for name, audio in request.voices.items():

@@ -201,6 +201,21 @@ def test_a_first_frame_is_fitted_and_it_is_said(models, faces):
     assert "200x240" in prepared.note and "black bars" in prepared.note
 
 
+def test_noise_hides_the_faces_of_the_first_frame_and_leaves_the_rest(models, faces, perception, cast):
+    scene = prepare_scene(models.config, 240, 160, FRAMES, faces["together"])
+    hidden = scene.with_noise_on_faces(perception.locator, cast[:2])
+    changed = (hidden.frame_to_encode(5) != scene.frame_to_encode(5)).any(0)
+    assert 0.05 < changed.float().mean() < 0.9
+    assert not changed[hidden.faces == 0].any()
+    assert torch.equal(hidden.frame_to_encode(5), hidden.frame_to_encode(5))
+    assert not torch.equal(hidden.frame_to_encode(5), hidden.frame_to_encode(6))
+
+
+def test_noise_on_faces_needs_a_first_frame(scene, perception, cast):
+    with pytest.raises(ValueError, match="needs a first frame"):
+        scene.with_noise_on_faces(perception.locator, cast)
+
+
 # Speech on the clip's clock
 
 
@@ -456,6 +471,34 @@ def test_the_coarse_pass_starts_from_the_noise_of_the_pass_that_follows(models, 
     sample(models, scene, told(), left_and_right(2, scene.grid), quick(seed=7))
     hook.remove()
     assert torch.equal(noises[0], noises[first_pass])
+
+
+def test_a_step_cache_that_never_skips_changes_nothing_and_forgets_between_runs(models, scene, cast, told):
+    from diffusers import FirstBlockCacheConfig
+
+    transformer, blocks_run = models.network.transformer, []
+
+    def run():
+        masks = plan_routing("intra", models, scene, cast[:2])
+        blocks_run.clear()
+        return sample(models, scene, told(), masks, quick(guidance=Separate(3.0, 2.0)))
+
+    hook = transformer.transformer_blocks[-1].audio.register_forward_hook(lambda *_: blocks_run.append(1))
+    plain = run()
+    try:
+        transformer.enable_cache(FirstBlockCacheConfig(threshold=0.0))
+        exact, exact_again = run(), run()
+        assert len(blocks_run) == 9
+        transformer.disable_cache()
+        transformer.enable_cache(FirstBlockCacheConfig(threshold=1e6))
+        skipping, skipping_again = run(), run()
+        assert len(blocks_run) == 3, "each of the three passes keeps its own first step"
+    finally:
+        transformer.disable_cache()
+        hook.remove()
+    assert torch.equal(plain.latents, exact.latents) and torch.equal(exact.latents, exact_again.latents)
+    assert torch.equal(skipping.latents, skipping_again.latents)
+    assert skipping.masks.shape == plain.masks.shape
 
 
 def test_weights_in_half_precision_sample_too(prompt, cast, streams):
