@@ -42,7 +42,7 @@ class Network(nn.Module):
         torch.set_default_dtype(dtype)
         try:
             with seeded_weights(seed):
-                return cls(config)
+                return cls(config).to(dtype)  # diffusers makes the position table in float64
         finally:
             torch.set_default_dtype(before)
 

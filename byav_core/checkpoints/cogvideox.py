@@ -33,7 +33,7 @@ def read_base(folder: Path, kind: str, read: Reader = read_tensors, into: ModelC
     """kind: "cogvideox" or "consisid". into: the model that is started; the base decides what it has itself."""
     transformer = folder / "transformer"
     tensors, files = read_transformer(transformer, read)
-    config = infer_config(into, folder, transformer, tensors)
+    config = infer_config(into, folder, transformer.name, tensors)
     return Checkpoint(
         format=kind,
         config=replace(config, name=kind, trained=TRAINED[kind]),

@@ -48,7 +48,8 @@ class Shapes:
         self.tensors = tensors
 
     def __call__(self, name: str, axis: int, otherwise: int) -> int:
-        return self.tensors[name].shape[axis] if name in self.tensors else otherwise
+        shape = self.tensors[name].shape if name in self.tensors else ()
+        return shape[axis] if axis < len(shape) and shape[axis] else otherwise
 
     def count(self, group: str, otherwise: int) -> int:
         """How many different numbers follow `group.` in the names."""
@@ -56,20 +57,23 @@ class Shapes:
         return len({match[1] for name in self.tensors if (match := numbered.match(name))}) or otherwise
 
 
-def infer_config(base: ModelConfig, folder: Path, transformer: Path, tensors: Mapping[str, Tensor]) -> ModelConfig:
-    """base: the dialect, and all that cannot be inferred. transformer: its folder inside the model folder.
+def infer_config(base: ModelConfig, folder: Path, part: str, tensors: Mapping[str, Tensor]) -> ModelConfig:
+    """base: the dialect, and all that cannot be inferred. part: the transformer's folder inside the model's folder.
 
     Raises CheckpointError when the config.json files are wrong, or say that the model is of another kind.
     """
-    size, stated = Shapes(tensors), read_json(transformer / "config.json")
-    _refuse_other_kinds(stated, transformer)
+    described = folder / part / "config.json"
+    size, stated = Shapes(tensors), read_json(described)
+    _refuse_other_kinds(stated, described)
     try:
+        transformer = _transformer(base.transformer, size, stated)
+        extractor = _face_extractor(base.face_extractor, size, stated)
         return replace(
             base,
-            transformer=_transformer(base.transformer, size, stated),
-            face_extractor=_face_extractor(base.face_extractor, size, stated),
+            transformer=transformer,
+            face_extractor=extractor,
             speech_projector=_speech_projector(base.speech_projector, size),
-            router=_router(base.router, size),
+            router=_router(base.router, size, transformer, extractor),
             text=_stated(base.text, read_json(folder / "text_encoder" / "config.json")),
             video=_stated(base.video, read_json(folder / "vae" / "config.json")),
             schedule=_stated(base.schedule, read_json(folder / "scheduler" / "scheduler_config.json")),
@@ -91,11 +95,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _refuse_other_kinds(stated: dict[str, Any], transformer: Path) -> None:
+def _refuse_other_kinds(stated: dict[str, Any], described: Path) -> None:
     for name, needed in FIXED.items():
         if name in stated and stated[name] != needed:
             raise CheckpointError(
-                f"{transformer / 'config.json'} says {name} = {stated[name]!r}, but only {needed!r} can be loaded: "
+                f"{described} says {name} = {stated[name]!r}, but only {needed!r} can be loaded: "
                 "this is another kind of model. CogVideoX-5B-I2V (not 1.5), ConsisID-preview and the released "
                 "Bind-Your-Avatar can be loaded"
             )
@@ -190,24 +194,19 @@ def _speech_projector(base: SpeechProjectorConfig, size: Shapes) -> SpeechProjec
     )
 
 
-def _router(base: RouterConfig, size: Shapes) -> RouterConfig:
-    queries = size("local_facial_extractor.latents", 1, base.face_tokens)
-    heads = _router_heads(size) or base.heads
-    t, w, h = (size("router.pos_emb", axis, extent) for axis, extent in enumerate(_labels(base.table_extent)))
+def _router(
+    base: RouterConfig, size: Shapes, transformer: TransformerConfig, extractor: FaceExtractorConfig
+) -> RouterConfig:
+    """It reads the queries and keys of the face attention, and the released table labels its axes t, column, row."""
+    t, h, w = base.table_extent
     return replace(
         base,
-        heads=heads,
-        head_dim=size("router.norm_q.weight", 0, heads * base.head_dim) // heads,
-        face_tokens=queries,
+        heads=transformer.face_heads,
+        head_dim=transformer.face_head_dim,
+        face_tokens=extractor.queries,
         depth=size.count("router.spatial_temporal_layers", base.depth),
-        table_extent=(t, h, w),
+        table_extent=(size("router.pos_emb", 0, t), size("router.pos_emb", 2, h), size("router.pos_emb", 1, w)),
     )
-
-
-def _labels(extent: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The released table labels its axes time, column, row."""
-    t, h, w = extent
-    return t, w, h
 
 
 def _router_heads(size: Shapes) -> int:

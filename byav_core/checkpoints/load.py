@@ -80,7 +80,7 @@ def load_network(path: str | Path, *, dtype: torch.dtype | None = None) -> Netwo
     dtype: by default the one in which most of the numbers are stored. What the file does not have starts untrained,
     with a warning that lists it. Raises FileNotFoundError and CheckpointError.
     """
-    return _network(read_checkpoint(Path(path)), dtype)
+    return network_from(read_checkpoint(Path(path)), dtype)
 
 
 def load_models(
@@ -119,13 +119,14 @@ def _cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 def _read(path: Path, companions: str | Path | None, dtype: torch.dtype | None) -> Models:
     checkpoint = read_checkpoint(path)
-    network = _network(checkpoint, dtype)
+    network = network_from(checkpoint, dtype)
     folder = Path(companions or (path if path.is_dir() else path.parent))
     dtype = next(network.parameters()).dtype
     return Models(checkpoint.config, network, _text(checkpoint, folder, dtype), _video(checkpoint, folder, dtype))
 
 
-def _network(checkpoint: Checkpoint, dtype: torch.dtype | None) -> Network:
+def network_from(checkpoint: Checkpoint, dtype: torch.dtype | None = None) -> Network:
+    """The network filled by assignment: no parameter of it is in memory twice, nor read before it is used."""
     dtype = dtype or _usual_dtype(checkpoint.tensors.values())
     network = Network.on_meta(checkpoint.config)
     state = checkpoint.fitted(network)

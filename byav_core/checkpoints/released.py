@@ -89,7 +89,7 @@ def _find(folder: Path) -> tuple[Path, dict[Part, Path]]:
 def _config(folder: Path, transformer: Path, tensors: Mapping[str, Tensor]) -> ModelConfig:
     stated = read_json(transformer / "config.json")
     if CONFIG not in stated:
-        return infer_config(released(), folder, transformer, tensors)
+        return infer_config(released(), folder, transformer.name, tensors)
     try:
         return ModelConfig.from_json(json.dumps(stated[CONFIG]))
     except ValueError as error:

@@ -24,7 +24,7 @@ def infer(tmp_path):
             name = "scheduler_config.json" if folder == "scheduler" else "config.json"
             (tmp_path / folder).mkdir(exist_ok=True)
             (tmp_path / folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
-        return infer_config(released(), tmp_path, tmp_path / "transformer", tensors)
+        return infer_config(released(), tmp_path, "transformer", tensors)
 
     return run
 
