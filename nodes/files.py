@@ -20,6 +20,7 @@ FOLDER_KEYS = (KEY, "diffusers")
 SEGMENTER_KEYS = (KEY, "sam2")
 BUILT_IN = (TINY, FACE_TRACKS, BESIDE)
 WEIGHTS = {".safetensors", ".sft"}
+OURS = "bind_your_avatar"  # where a file of ours keeps its configuration, in its metadata
 
 
 def register_folders() -> None:
@@ -53,8 +54,9 @@ def companion_choices() -> list[str]:
 def locate(choice: str, *keys: str) -> Path:
     """The file or folder behind an entry of a menu. Raises FileNotFoundError naming every place searched."""
     searched = [Path(root) for key in keys if key in folder_paths.folder_names_and_paths for root in _roots(key)]
+    inside = not Path(choice).is_absolute() and ".." not in Path(choice).parts
     for root in searched:
-        if (path := root / choice.rstrip("/")).exists():
+        if inside and (path := root / choice.rstrip("/")).exists():
             return path
     places = ", ".join(str(root) for root in searched)
     raise FileNotFoundError(f"{choice!r} is in none of the model folders ({places}); put it into one and press R")
@@ -68,7 +70,9 @@ def check_choice(choice: str | None, choices: list[str], *keys: str) -> bool | s
         path = locate(choice, *keys)
     except FileNotFoundError as error:
         return str(error)
-    return f"{path} is there but is not what this node loads; choose one of {choices}"
+    return (
+        f"{path} is damaged or not what this node loads (python -m byav_core inspect says what it is); choose another"
+    )
 
 
 def fingerprint(choice: str, *keys: str) -> tuple:
@@ -129,7 +133,7 @@ def _is_ours(key: str, name: str) -> bool:
     if path is None:
         return False
     stat = Path(path).stat()
-    return "byav" in _metadata(path, stat.st_mtime_ns, stat.st_size)
+    return OURS in _metadata(path, stat.st_mtime_ns, stat.st_size)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -141,6 +145,7 @@ def _metadata(path: str, _modified: int, size: int) -> dict:
         if length > min(size, 100_000_000):
             return {}
         try:
-            return json.loads(file.read(length)).get("__metadata__", {})
+            header = json.loads(file.read(length))
         except ValueError:
             return {}
+    return header.get("__metadata__", {}) if isinstance(header, dict) else {}
