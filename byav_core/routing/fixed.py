@@ -1,6 +1,8 @@
 """Masks known before a forward: given by hand, found in a picture, tracked in a video, or the truth in training."""
 
+import warnings
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import torch
 from jaxtyping import Float
@@ -11,6 +13,7 @@ from ..types import Routed, Scene
 from .rasterize import Rasterizer, check_extent, soft
 
 EMPTY = 0.05  # a character who nowhere covers more than this of a token owns nothing
+SAME_PLACE = 0.8  # intersection over union from which two characters cannot be told apart
 
 
 class FixedMask:
@@ -70,6 +73,7 @@ def masks_on_grid(
     check_extent(masks, scene)
     on_tokens = rasterize(masks, scene.grid)
     _check_everybody_is_somewhere(on_tokens, scene)
+    _warn_of_two_in_one_place(on_tokens, scene)
     flat = scene.grid.flatten(on_tokens[None])
     return FixedMask(refiner(flat, scene.grid) if refiner else flat)
 
@@ -80,6 +84,17 @@ def _check_everybody_is_somewhere(masks: Float[Tensor, "n t h w"], scene: Scene)
             raise ValueError(
                 f"the mask of {name} is empty on the {scene.grid.w}x{scene.grid.h} token grid: nowhere does it cover "
                 f"more than {EMPTY:.0%} of a token; paint a larger area, not hidden by the others"
+            )
+
+
+def _warn_of_two_in_one_place(masks: Float[Tensor, "n t h w"], scene: Scene) -> None:
+    for (name, mask), (other, rival) in combinations(zip(scene.names, masks, strict=True), 2):
+        overlap = (torch.minimum(mask, rival).sum() / torch.maximum(mask, rival).sum()).item()
+        if overlap >= SAME_PLACE:
+            warnings.warn(
+                f"the masks of {name} and {other} overlap by {overlap:.0%}, so their faces and voices cannot be kept "
+                "apart; check that each character has a mask of its own",
+                stacklevel=2,
             )
 
 

@@ -3,6 +3,8 @@
 Parameter names are the released ones, so the published file differs from ours by a prefix only.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -13,7 +15,7 @@ from ..config import RouterConfig
 from ..protocols import MaskSource
 from ..types import Routed, Scene, TokenGrid
 from .heads import HEADS
-from .positions import POSITIONS, Places
+from .positions import POSITIONS, Places, unturned
 
 
 class IntraDenoiseRouter(nn.Module):
@@ -21,10 +23,12 @@ class IntraDenoiseRouter(nn.Module):
 
     def __init__(self, config: RouterConfig, face_layers: int):
         super().__init__()
+        if config.mask_layer not in (None, *range(face_layers)):
+            raise ValueError(f"router.mask_layer is {config.mask_layer}; there are face layers 0 to {face_layers - 1}")
         dim, width = config.heads * config.head_dim, config.heads * config.face_tokens
         self.config = config
         self.positions = POSITIONS[config.positions](config)
-        self.register_buffer("pos_emb", self.positions.table)
+        self.register_buffer("pos_emb", self.positions.table())
         self.norm_q, self.norm_k, self.norm = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(width)
         self.to_q = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(face_layers))
         self.to_k = nn.ModuleList(nn.Linear(dim, dim, bias=False) for _ in range(face_layers))
@@ -41,7 +45,7 @@ class IntraDenoiseRouter(nn.Module):
     def forward(
         self, layer: int, q: Float[Tensor, "b heads s d"], k: Float[Tensor, "#b n heads k d"], places: Places
     ) -> Routed:
-        """q and k are detached: the router learns from the face attention and never teaches it."""
+        """q and k are detached: the router learns from the face attention and does not teach it."""
         x = self.norm(self.features(layer, q.detach(), k.detach()))
         x = rearrange(x, "b (t p) n w -> b t p n w", t=places.grid.t)
         if places.added is not None:
@@ -102,15 +106,14 @@ class SpatioTemporalLayer(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
     def forward(self, x: Float[Tensor, "b t p n w"], places: Places) -> Float[Tensor, "b t p n w"]:
-        extents = dict(zip("btpn", x.shape, strict=False))
-        x = x + self.spatial_attn(self.norm1(x), "(b t) (n h) p d", extents, places.within_frame)
-        x = x + self.temporal_attn(self.norm2(x), "(b p) (n h) t d", extents, places.over_time)
-        x = x + self.multi_id_attn(self.norm3(x), "(b t p) h n d", extents)
+        x = x + self.spatial_attn(self.norm1(x), "(b t) (n h) p d", places.within_frame)
+        x = x + self.temporal_attn(self.norm2(x), "(b p) (n h) t d", places.over_time)
+        x = x + self.multi_id_attn(self.norm3(x), "(b t p) h n d", unturned)
         return x + self.mlp(self.norm4(x))
 
 
 class Attention(nn.Module):
-    """Self-attention along one of the axes of "b t p n width"; `along` names it, third of four groups."""
+    """Self-attention along one axis of b t p n width: frames, tokens of a frame, characters."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -120,12 +123,17 @@ class Attention(nn.Module):
         self.to_q, self.to_k, self.to_v = (nn.Linear(width, width) for _ in range(3))
         self.to_out = nn.Sequential(nn.Linear(width, width))
 
-    def forward(self, x: Float[Tensor, "b t p n w"], along: str, extents: dict[str, int], turn=lambda x: x) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "b t p n w"], along: str, turn: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "b t p n w"]:
+        """along: where the axes go, heads h and their channels d included; the last but one is attended over. The
+        pattern is a view in and out wherever b is 1 or stays in front, so that nothing is copied."""
+        b, t, p, n, _ = x.shape
         q, k, v = (
             rearrange(to(x), f"b t p n (h d) -> {along}", h=self.heads) for to in (self.to_q, self.to_k, self.to_v)
         )
-        x = F.scaled_dot_product_attention(turn(q), turn(k), v)
-        return self.to_out(rearrange(x, f"{along} -> b t p n (h d)", h=self.heads, **extents))
+        attended = F.scaled_dot_product_attention(turn(q), turn(k), v)
+        return self.to_out(rearrange(attended, f"{along} -> b t p n (h d)", b=b, t=t, p=p, n=n, h=self.heads))
 
 
 def released_leftovers(width: int, face_layers: int) -> nn.ModuleList:

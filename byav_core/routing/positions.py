@@ -54,7 +54,9 @@ class Rotary:
             )
         time = max(1, pairs // 4)
         self.pairs = (time, (pairs - time + 1) // 2, (pairs - time) // 2)
-        self.table = None
+
+    def table(self) -> None:
+        """Nothing to keep in a checkpoint."""
 
     def places(self, grid: TokenGrid, table: Tensor | None, device: torch.device) -> Places:
         t, h, w = (
@@ -83,11 +85,14 @@ class AddedTable:
     """
 
     def __init__(self, config: RouterConfig):
-        self.table = released_table(TokenGrid(*config.table_extent), config.heads * config.face_tokens)
+        self.grid, self.width = TokenGrid(*config.table_extent), config.heads * config.face_tokens
+
+    def table(self) -> Float[Tensor, "t w h d"]:
+        return released_table(self.grid, self.width)
 
     def places(self, grid: TokenGrid, table: Tensor, device: torch.device) -> Places:
         if tuple(table.shape[:3]) != (grid.t, grid.w, grid.h):
-            table = released_table(grid, table.shape[-1]).to(table.dtype)
+            table = released_table(grid, self.width).to(table.dtype)
         return Places(grid, rearrange(table.to(device), "t w h d -> t (w h) d"), unturned, unturned)
 
 

@@ -87,6 +87,18 @@ def test_somebody_may_be_out_of_the_picture_for_a_while(scene, halves):
     FixedRouter().plan(replace(scene, given=masks))
 
 
+def test_two_characters_in_one_place_are_warned_of(scene, halves):
+    twice = halves[:1].expand(2, -1, -1, -1)
+    with pytest.warns(UserWarning, match="the masks of Anna and Ben overlap by 100%"):
+        FixedRouter().plan(replace(scene, given=twice))
+
+
+def test_shoulders_that_touch_are_nothing_to_warn_of(scene, halves, recwarn):
+    halves[0, ..., :64] = 1
+    FixedRouter().plan(replace(scene, given=halves))
+    assert not recwarn.list
+
+
 def test_a_mask_of_nan_names_the_character(scene, halves):
     halves[1, 0, 3, 3] = float("nan")
     with pytest.raises(ValueError, match="the mask of Ben should hold numbers in 0..1, but spans NaN"):

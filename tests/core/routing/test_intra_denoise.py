@@ -267,6 +267,12 @@ def test_features_that_do_not_divide_into_attention_heads_are_refused():
         IntraDenoiseRouter(replace(SMALL, attention_heads=5, positions="table"), 1)
 
 
+@pytest.mark.parametrize("layer", [-1, 2])
+def test_a_mask_layer_that_does_not_exist_is_refused(layer):
+    with pytest.raises(ValueError, match=f"router.mask_layer is {layer}; there are face layers 0 to 1"):
+        IntraDenoiseRouter(replace(SMALL, mask_layer=layer), face_layers=2)
+
+
 def test_the_built_in_tiny_configuration_works(grid):
     router = IntraDenoiseRouter(tiny().router, face_layers=2)
     q, k = query_and_key(grid, 2, config=tiny().router, dtype=torch.float32)
