@@ -20,7 +20,7 @@ PEOPLE = "#8a5"
 SCENE = "#a1309b"
 BINDING = "#b58b2a"
 RESULT = "#88a"
-PROMPT = "Two people sit at a wooden table in a bright room and talk to each other. The camera does not move."
+PROMPT = "Two people sit at a table and talk to each other."
 
 TINY_OR_RELEASED = """## {title}
 
@@ -126,7 +126,7 @@ class Parts:
         said, self.streams = voices(names, ears, starts)
         who, self.matrix = matrix(self.cast, self.streams, mode, table)
         where, self.prompt, self.scene = scene(self.model, prompt, first_frame)
-        guide = Box("Read me", [[note(title, about)]], "#444")
+        guide = Box("Read me", [[note(title, about)]], "#888")
         self.stages = [[guide, load], [cast], [said, who], [where]]
 
     def router(self, kind: str, title: str = "Router", **more: object) -> Node:
@@ -138,20 +138,20 @@ class Parts:
     def sampler(self, router: Node, title: str = "Sampler", **more: object) -> Node:
         given = {"model": self.model["model"], "scene": self.scene, "prompt": self.prompt, "cast": self.cast}
         given |= {"streams": self.streams, "router": router["router"], "matrix": self.matrix, "steps": 8}
-        return Node("BYAV_Sampler", title, (330, 640), given | more)
+        return Node("BYAV_Sampler", title, (330, 690), given | more)
 
     def decode(self, sampler: Node) -> Node:
-        return Node("BYAV_Decode", "Decode", (330, 98), {"latent": sampler["latent"], "model": self.model["model"]})
+        return Node("BYAV_Decode", "Decode", (350, 98), {"latent": sampler["latent"], "model": self.model["model"]})
 
     def joined(self, kind: str, title: str, frames: Node, height: int, **more: object) -> Node:
         """Make Video or Routing Film."""
         values = {"frames": frames["frames"], "model": self.model["model"], "streams": self.streams}
-        return Node(kind, title, (330, height), values | more)
+        return Node(kind, title, (350, height), values | more)
 
 
 def save(title: str, video: Wire, name: str) -> Node:
     values = {"video": video, "filename_prefix": f"bind-your-avatar/{name}"}
-    return Node("SaveVideo", title, (420, 360), values)
+    return Node("SaveVideo", title, (350, 330), values)
 
 
 def talk(parts: Parts, kind: str, name: str, painted: list | None = None, **more: object) -> list[list[Box]]:
@@ -201,7 +201,7 @@ def three_speakers() -> list[list[Box]]:
         "speaks with which voice, by names. The released weights were trained with two people; three are an experiment."
     )
     table = "Anna's voice: Anna\nBen's voice: Ben\nCarla's voice: Carla"
-    prompt = "Three people stand side by side in a garden and talk in turn. The camera does not move."
+    prompt = "Three people stand in a garden and talk in turn."
     parts = Parts(
         "Three speakers",
         about,
@@ -256,7 +256,7 @@ def compare_routers() -> list[list[Box]]:
     )
     sound = parts.joined("BYAV_MakeVideo", "Sound", lanes[0][3], 66)
     joined = {"images": three["IMAGE"], "fps": 25.0, "audio": sound["audio"]}
-    film = Node("CreateVideo", "Frames with sound", (330, 78), joined)
+    film = Node("CreateVideo", "Frames with sound", (350, 78), joined)
     saved = save("Side by side", film["VIDEO"], "compare_routers")
     *before, where = parts.stages
     return [
