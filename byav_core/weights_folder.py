@@ -1,12 +1,9 @@
 """Weights that the user named: what is missing or damaged is said in a sentence; nothing is downloaded."""
 
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError
 
 
 def part_of(folder: str | Path, part: str, whose: str) -> Path:
@@ -21,10 +18,12 @@ def part_of(folder: str | Path, part: str, whose: str) -> Path:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns what the libraries raise over damaged or foreign files into a ValueError that names the place."""
+    """Turns whatever the libraries raise over damaged or foreign files into a ValueError that names the place."""
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError, KeyError) as error:
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # each library has its own; onnxruntime's have nothing in common with the others
         raise ValueError(f"{path} cannot be read as weights ({error}); copy it again") from error
 
 

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate
 
+from ..weights_folder import reading
+
 
 @runtime_checkable
 class Recogniser(Protocol):
@@ -22,7 +24,8 @@ class ArcFace:
     def __init__(self, path: str | Path):
         from insightface.model_zoo import get_model
 
-        self.network = get_model(str(path), providers=["CPUExecutionProvider"])
+        with reading(Path(path)):
+            self.network = get_model(str(path), providers=["CPUExecutionProvider"])
         if getattr(self.network, "taskname", None) != "recognition":
             raise ValueError(f"{path} is not a recognition network of InsightFace; use glintr100.onnx of antelopev2")
 

@@ -12,6 +12,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from ..weights_folder import reading
+
 Faces = tuple[Float[Tensor, "faces 4"], Float[Tensor, "faces 5 2"], Float[Tensor, " faces"]]
 Detector = Callable[[UInt8[np.ndarray, "H W 3"]], tuple[np.ndarray, np.ndarray]]
 GREY = 0.5
@@ -48,7 +50,8 @@ class InsightFaceFinder:
     def __init__(self, path: str | Path, threshold: float = 0.5, extent: tuple[int, int] = (320, 1024)):
         from insightface.model_zoo import get_model
 
-        self.network = get_model(str(path), providers=["CPUExecutionProvider"])
+        with reading(Path(path)):
+            self.network = get_model(str(path), providers=["CPUExecutionProvider"])
         if getattr(self.network, "taskname", None) != "detection":
             raise ValueError(f"{path} is not a face detector of InsightFace; use scrfd_10g_bnkps.onnx of antelopev2")
         self.network.prepare(ctx_id=-1, input_size=(640, 640), det_thresh=threshold)

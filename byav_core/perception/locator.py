@@ -38,16 +38,21 @@ class FaceLocator:
                 f"{', '.join(absent)}. Use a picture that shows everyone, give boxes or masks by hand, or use "
                 "Intra-Denoise"
             )
-        self._say_doubts(cast, alike, chosen)
+        self.say_doubts(cast, alike, chosen)
         return boxes[chosen]
 
-    def _say_doubts(self, cast: tuple[Character, ...], alike: Float[Tensor, "n faces"], chosen: list[int]) -> None:
+    def say_doubts(
+        self, cast: tuple[Character, ...], alike: Float[Tensor, "n faces"], chosen: list[int | None]
+    ) -> None:
+        """Warns of characters whose face is a guess."""
         for row, (person, face) in enumerate(zip(cast, chosen, strict=True)):
+            if face is None:
+                continue
             if not person.features.found:
                 warnings.warn(f"{person.name} has no face to compare and gets a face that is left over", stacklevel=4)
             elif alike[row, face] < self.doubt:
                 warnings.warn(
-                    f"no face in the picture looks like {person.name}; the most similar one is taken (similarity "
+                    f"no face looks like {person.name}; the most similar one is taken (similarity "
                     f"{float(alike[row, face]):.2f} of 1)",
                     stacklevel=4,
                 )

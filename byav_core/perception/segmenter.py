@@ -3,7 +3,6 @@
 import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Float
@@ -14,7 +13,8 @@ from ..protocols import VideoSegmenter
 from ..types import Character
 from ..weights_folder import reading, refuse_gaps
 from .head_mask import head_masks, share
-from .locator import FaceLocator, assign, likeness
+from .locator import FaceLocator
+from .tracks import fill_gaps, sightings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -31,9 +31,9 @@ def columns(video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]) -> Flo
 class FaceTracks:
     """A stand-in for video segmentation: faces found in each frame, linked over time, grown to head and shoulders.
 
-    `locator` lends its eyes: face finder, recognition and the shape of a head. A face goes to the character it looks
-    like and whose last box it overlaps; frames in which someone is not seen are filled in between their neighbours.
-    When someone is never seen, `fallback` answers for all, with a warning; None makes that an error.
+    `locator` lends its eyes: face finder, recognition and the shape of a head. Frames in which someone is not seen are
+    filled in between their neighbours. When there are fewer tracks than characters, `fallback` answers for all, with
+    a warning; None makes that an error.
     """
 
     def __init__(self, locator: FaceLocator, fallback: VideoSegmenter | None = columns):
@@ -41,7 +41,7 @@ class FaceTracks:
 
     def __call__(self, video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]) -> Float[Tensor, "n f H W"]:
         """Raises ValueError naming who is in no frame."""
-        seen = self.sightings(video, cast)
+        seen = sightings(video, cast, self.locator)
         if absent := unseen(seen, cast):
             sentence = f"no face like {', '.join(absent)} in any of the {len(video)} frames"
             if self.fallback is None:
@@ -53,20 +53,6 @@ class FaceTracks:
         boxes = fill_gaps(seen)
         frames = [head_masks(boxes[:, f], *video.shape[-2:], self.locator.shape) for f in range(len(video))]
         return torch.stack(frames, dim=1)
-
-    def sightings(self, video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]) -> Float[Tensor, "n f 4"]:
-        """The face box of each character in each frame, NaN where it is not seen."""
-        seen = torch.full((len(cast), len(video), 4), torch.nan)
-        last = torch.full((len(cast), 4), torch.nan)
-        for f, frame in enumerate(video):
-            boxes, landmarks, _ = self.locator.find(frame)
-            if not len(boxes):
-                continue
-            score = likeness(cast, self.locator.recognise(frame, landmarks), boxes) + overlap(last, boxes)
-            for row, face in enumerate(assign(score)):
-                if face is not None:
-                    seen[row, f] = last[row] = boxes[face]
-        return seen
 
 
 class Sam2Segmenter:
@@ -89,18 +75,18 @@ class Sam2Segmenter:
         with reading(path):
             module, report = Sam2VideoModel.from_pretrained(path, local_files_only=True, output_loading_info=True)
         refuse_gaps(path, report)
-        self.tracks, self.module = FaceTracks(locator), module.to(device).eval().requires_grad_(False)
+        self.locator, self.module = locator, module.to(device).eval().requires_grad_(False)
 
     def __call__(self, video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]) -> Float[Tensor, "n f H W"]:
         """Raises ValueError naming who is in no frame."""
-        seen = self.tracks.sightings(video, cast)
+        seen = sightings(video, cast, self.locator)
         if absent := unseen(seen, cast):
             raise ValueError(
                 f"no face like {', '.join(absent)} in any of the {len(video)} frames, so SAM 2 cannot be told whom to "
                 "follow; use other routing, or masks given by hand"
             )
         start = int((~seen.isnan().any(-1)).sum(0).argmax())
-        boxes = self.tracks.locator.shape.grow(fill_gaps(seen)[:, start])
+        boxes = self.locator.shape.grow(fill_gaps(seen)[:, start])
         logits = self._follow(video, boxes, start)
         masks = interpolate(logits, size=video.shape[-2:], mode="bilinear", align_corners=False).sigmoid()
         return share(rearrange(masks, "f n H W -> n f H W"))
@@ -143,22 +129,3 @@ class Sam2Segmenter:
 
 def unseen(seen: Float[Tensor, "n f 4"], cast: tuple[Character, ...]) -> list[str]:
     return [person.name for person, boxes in zip(cast, seen, strict=True) if boxes.isnan().any(-1).all()]
-
-
-def fill_gaps(seen: Float[Tensor, "n f 4"]) -> Float[Tensor, "n f 4"]:
-    """Boxes for the frames without one: on the straight line between neighbours, held at both ends."""
-    time = np.arange(seen.shape[1])
-    filled = seen.clone()
-    for row in filled.numpy():
-        there = ~np.isnan(row[:, 0])
-        for side in range(4):
-            row[:, side] = np.interp(time, time[there], row[there, side])
-    return filled
-
-
-def overlap(last: Float[Tensor, "n 4"], boxes: Float[Tensor, "faces 4"]) -> Float[Tensor, "n faces"]:
-    """Intersection over union with each character's last box; 0 for those not seen yet."""
-    corner = torch.minimum(last[:, None, 2:], boxes[None, :, 2:]) - torch.maximum(last[:, None, :2], boxes[None, :, :2])
-    common = corner.clamp(min=0).prod(-1)
-    area = (last[:, None, 2:] - last[:, None, :2]).prod(-1) + (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-    return (common / (area - common).clamp(min=1)).nan_to_num(0)
