@@ -116,19 +116,18 @@ def _complete(checkpoint: Checkpoint) -> list[str]:
 
 
 def _size(tensors: Mapping[str, Tensor]) -> str:
-    dtypes = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
-    numbers, size = (sum(counts) for counts in zip(*((t.numel(), t.nbytes) for t in tensors.values()), strict=True))
-    return (
-        f"{numbers:,} numbers in {len(tensors)} tensor{'s' * (len(tensors) != 1)}, {', '.join(dtypes)}, {_bytes(size)}"
-    )
+    if not tensors:
+        return "no tensors"
+    numbers, size = sum(tensor.numel() for tensor in tensors.values()), sum(t.nbytes for t in tensors.values())
+    dtypes = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}))
+    return f"{numbers:,} numbers in {len(tensors)} tensor{'s' * (len(tensors) != 1)}, {dtypes}, {_bytes(size)}"
 
 
-def _bytes(size: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:,.2f} GB"
+def _bytes(size: int) -> str:
+    for power, unit in enumerate(("bytes", "kB", "MB")):
+        if size < 1000 ** (power + 1):
+            return f"{size / 1000**power:.3g} {unit}"
+    return f"{size / 1000**3:,.2f} GB"
 
 
 def _lines(path: Path, facts: Mapping[str, Iterable[str]]) -> str:

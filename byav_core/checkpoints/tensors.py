@@ -54,7 +54,14 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Written beside `path` and renamed, so that `path` is either the old file or the whole new one."""
+    """Written beside `path` and renamed, so that `path` is either the old file or the whole new one.
+
+    Raises ValueError for another ending than .safetensors, and for tensors without numbers.
+    """
+    if path.suffix not in SAFETENSORS:
+        raise ValueError(f"{path} should end in {SAFETENSORS[0]}, by which such a file is recognised")
+    if empty := [name for name, tensor in tensors.items() if tensor.is_meta]:
+        raise ValueError(f"{empty[0]} and {len(empty) - 1} more have no numbers: the network is on the meta device")
     packed = _separate({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
     _write_whole(path, lambda unfinished: save_file(packed, unfinished, metadata={"format": "pt", **(metadata or {})}))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import CogVideoXTransformer3DModel, ConsisIDTransformer3DModel
 
-from byav_core.checkpoints import CheckpointError, detect, load_network
+from byav_core.checkpoints import CheckpointError, convert, detect, inspect, load_network
 from byav_core.checkpoints.cogvideox import read_base
 from byav_core.checkpoints.load import network_from
 from byav_core.checkpoints.names import released_name
@@ -155,3 +155,14 @@ def test_cogvideox_1_5_is_another_kind_of_model(cogvideox, tmp_path):
     config.write_text(json.dumps(json.loads(config.read_text()) | {"patch_size_t": 2, "ofs_embed_dim": 512}))
     with pytest.raises(CheckpointError, match="patch_size_t = 2.*CogVideoX-5B-I2V .not 1.5."):
         load_network(tmp_path)
+
+
+def test_a_base_model_is_described_as_a_start_but_not_converted(cogvideox, tmp_path):
+    cogvideox.save_pretrained(tmp_path / "transformer")
+    for part, said in (("text_encoder", {"d_model": 48}), ("vae", {"latent_channels": 8})):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "config.json").write_text(json.dumps(said))
+    said = inspect(tmp_path)
+    assert "cogvideox: base model CogVideoX" in said and "would start untrained" in said
+    with pytest.raises(CheckpointError, match="no whole model to convert"):
+        convert(tmp_path, tmp_path / "one.safetensors")
