@@ -37,8 +37,8 @@ def align(picture: Float[Tensor, "3 H W"], landmarks: Float[Tensor, "5 2"]) -> A
         raise ValueError(f"the five landmarks {points.round(1).tolist()} do not form a face; choose another picture")
     image = rearrange(picture.detach().cpu().float(), "c H W -> H W c").numpy()
     crop = cv2.warpAffine(image, move, (SIZE, SIZE), borderMode=cv2.BORDER_CONSTANT, borderValue=OUTSIDE)
-    inside = cv2.warpAffine(np.ones(image.shape[:2], np.float32), move, (SIZE, SIZE))
-    return AlignedFace(rearrange(torch.from_numpy(crop), "H W c -> c H W"), torch.from_numpy(inside))
+    inside = cv2.warpAffine(np.ones(image.shape[:2], np.float32), move, (SIZE, SIZE)) > 0.999
+    return AlignedFace(rearrange(torch.from_numpy(crop), "H W c -> c H W"), torch.from_numpy(inside).float())
 
 
 def whole_picture(picture: Float[Tensor, "3 H W"]) -> AlignedFace:
