@@ -22,7 +22,9 @@ def read_audio(path: str | Path) -> Audio:
                 raise ValueError(f"{path} has no sound track; give a file with speech in it")
             return _samples(container, str(path))
     except av.error.FFmpegError as error:
-        raise ValueError(f"{path} cannot be read as sound ({error.strerror}); use WAV, FLAC, MP3, M4A or MP4") from error
+        raise ValueError(
+            f"{path} cannot be read as sound ({error.strerror}); use WAV, FLAC, MP3, M4A or MP4"
+        ) from error
 
 
 def _samples(container, path: str) -> Audio:

@@ -16,9 +16,7 @@ class MaskSource(Protocol):
     k: keys of each character's face tokens, unscaled. Masks known beforehand ignore both.
     """
 
-    def __call__(
-        self, layer: int, q: Float[Tensor, "b heads s d"], k: Float[Tensor, "b n heads k d"]
-    ) -> Routed: ...
+    def __call__(self, layer: int, q: Float[Tensor, "b heads s d"], k: Float[Tensor, "b n heads k d"]) -> Routed: ...
 
 
 @runtime_checkable
@@ -42,18 +40,14 @@ class FaceFinder(Protocol):
 class CharacterLocator(Protocol):
     """Says where each character of the cast is in a picture: one soft mask each, in the order of the cast."""
 
-    def __call__(
-        self, picture: Float[Tensor, "3 H W"], cast: tuple[Character, ...]
-    ) -> Float[Tensor, "n H W"]: ...
+    def __call__(self, picture: Float[Tensor, "3 H W"], cast: tuple[Character, ...]) -> Float[Tensor, "n H W"]: ...
 
 
 @runtime_checkable
 class VideoSegmenter(Protocol):
     """Follows each character of the cast through a video: one soft mask each per frame, in the order of the cast."""
 
-    def __call__(
-        self, video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]
-    ) -> Float[Tensor, "n f H W"]: ...
+    def __call__(self, video: Float[Tensor, "f 3 H W"], cast: tuple[Character, ...]) -> Float[Tensor, "n f H W"]: ...
 
 
 @runtime_checkable

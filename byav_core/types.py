@@ -62,7 +62,9 @@ class Audio:
         if not self.waveform.numel():
             raise ValueError(f"{name} is empty; give a sound of at least one sample (a silent one is fine)")
         if wrong := int((~torch.isfinite(self.waveform)).sum()):
-            raise ValueError(f"{wrong} of {self.waveform.numel()} samples of {name} are NaN or infinite; mend the sound")
+            raise ValueError(
+                f"{wrong} of {self.waveform.numel()} samples of {name} are NaN or infinite; mend the sound"
+            )
 
 
 @dataclass(frozen=True)
