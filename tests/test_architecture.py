@@ -11,8 +11,8 @@ LAYERS = [  # a part may import parts of the layers above its own in this list, 
     {"types", "config"},
     {"protocols", "sound", "weights_folder"},
     {"matrix", "perception", "model", "routing", "audio_file", "latents_file", "picture_file", "video_file", "overlay"},
-    {"encoders"},  # the face encoder looks for faces with a finder of perception
-    {"network"},
+    {"encoders", "clip"},  # the face encoder looks for faces with a finder of perception
+    {"network", "synthetic"},
     {"checkpoints", "sampling"},
     {"pipeline"},
     {"__main__"},
