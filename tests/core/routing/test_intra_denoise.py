@@ -196,6 +196,16 @@ def test_what_stands_still_is_owned_the_same_at_all_times(grid):
     assert torch.allclose(folded, folded[:, :, :1].expand_as(folded))
 
 
+@pytest.mark.parametrize("axis", ["t", "h", "w"])
+def test_places_have_an_order_along_every_axis(grid, axis):
+    source, (q, k) = plan(router_of(), grid, 2), query_and_key(grid, 2)
+    folded = rearrange(q, "1 heads (t h w) d -> heads d t h w", t=grid.t, h=grid.h)
+    shuffled = folded.roll(1, dims="heads d t h w".split().index(axis))
+    moved = source(0, rearrange(shuffled, "heads d t h w -> 1 heads (t h w) d"), k).mask
+    back = grid.fold(moved).roll(-1, dims="b n t h w".split().index(axis))
+    assert not torch.allclose(back, grid.fold(source(0, q, k).mask), atol=1e-4)
+
+
 def test_one_router_serves_any_grid_and_tells_places_apart():
     router = router_of()
     for grid in (TokenGrid(1, 2, 3), TokenGrid(4, 3, 2), TokenGrid(2, 5, 7)):

@@ -41,6 +41,14 @@ def test_time_row_and_column_share_the_channel_pairs():
     assert Rotary(RouterConfig(heads=3, face_tokens=6, attention_heads=3)).pairs == (1, 1, 1)
 
 
+def test_a_step_along_an_axis_turns_the_pairs_of_that_axis_only():
+    places = Rotary(WIDE).places(GRID, None, CPU)
+    frame, time = places.within_frame.phases, places.over_time.phases
+    steps = {"row": frame[GRID.w] / frame[0], "column": frame[1] / frame[0], "time": time[1] / time[0]}
+    turned = {name: (step.angle() > 0).nonzero().flatten().tolist() for name, step in steps.items()}
+    assert turned == {"time": [0, 1, 2, 3], "row": [4, 5, 6, 7, 8, 9], "column": [10, 11, 12, 13, 14, 15]}
+
+
 @pytest.mark.parametrize("face_tokens", [4, 7])
 def test_heads_too_narrow_for_three_axes_are_refused(face_tokens):
     with pytest.raises(ValueError, match=f"even head width of at least 6, but .* give {face_tokens}"):
