@@ -79,9 +79,12 @@ def bring_bare_tensors(module: nn.Module, device: torch.device) -> None:
     for layer in module.modules():
         if hasattr(layer, "comfy_cast_weights"):
             continue
-        for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
-            if tensor.device != device:
-                tensor.data = tensor.data.to(device)
+        for name, weight in [*layer.named_parameters(recurse=False)]:
+            if weight.device != device:
+                setattr(layer, name, nn.Parameter(weight.to(device), requires_grad=False))
+        for name, buffer in [*layer.named_buffers(recurse=False)]:
+            if buffer.device != device:
+                setattr(layer, name, buffer.to(device))
 
 
 def bring_network(model: LoadedModel, scene: PreparedScene, characters: int) -> Compute:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +56,39 @@ def nodes(pack, hosts) -> dict[str, type]:
 def part(pack):
     """A module of the loaded pack, such as nodes.convert; its classes are not those of `import byav_core`."""
     return lambda name: importlib.import_module(f".{name}", pack.__name__)
+
+
+@pytest.fixture
+def people(part):
+    """A cast with made-up features of the tiny model's extents, so that no encoder is needed."""
+    types, config = part("byav_core.types"), part("byav_core.config").tiny()
+    extractor = config.face_extractor
+
+    def cast(*names: str) -> tuple:
+        generator = torch.Generator().manual_seed(4)
+        made = []
+        for name in names:
+            identity = torch.randn(extractor.identity_dim, generator=generator)
+            hidden = tuple(torch.randn(6, extractor.feature_dim, generator=generator) for _ in range(extractor.scales))
+            crop = torch.rand(3, 40, 40, generator=generator)
+            made.append(types.Character(name, crop, types.FaceFeatures(identity, hidden, crop)))
+        return tuple(made)
+
+    return cast
+
+
+@pytest.fixture
+def voices(part):
+    """Speech with made-up features of the tiny model's extents."""
+    types, projector = part("byav_core.types"), part("byav_core.config").tiny().speech_projector
+
+    def streams(*names: str) -> tuple:
+        generator = torch.Generator().manual_seed(5)
+        made = []
+        for name in names:
+            hidden = torch.randn(9, projector.layers, projector.channels, generator=generator)
+            sound = types.Audio(torch.rand(5760, generator=generator) - 0.5, 16000)
+            made.append(types.SpeechStream(name, sound, hidden))
+        return tuple(made)
+
+    return streams

@@ -219,6 +219,7 @@ def real(comfyui: str, root) -> None:
 
     comfy.cli_args.args.cpu = True
     import folder_paths
+    import utils.extra_config  # noqa: F401  as main.py does first: others have a `utils` too
 
     folder_paths.models_dir = str(root / "models")
     for key in ("diffusion_models", "audio_encoders", "diffusers"):

@@ -72,12 +72,11 @@ def test_execute_takes_exactly_the_inputs(node):
 
 
 @pytest.mark.parametrize("method", ["validate_inputs", "fingerprint_inputs"])
-def test_checks_before_the_run_look_at_inputs_only(node, method):
-    if method not in vars(node):
-        pytest.skip("this node has none")
-    known = {i.id for i in node.GET_SCHEMA().inputs}
-    parameters = inspect.signature(getattr(node, method)).parameters.values()
-    assert {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} <= known
+def test_checks_before_the_run_look_at_inputs_only(method, nodes):
+    for node in (node for node in nodes.values() if method in vars(node)):
+        known = {i.id for i in node.GET_SCHEMA().inputs}
+        parameters = inspect.signature(getattr(node, method)).parameters.values()
+        assert {p.name for p in parameters if p.kind is not p.VAR_KEYWORD} <= known, node
 
 
 def test_widgets_start_with_a_value_that_is_allowed(node):
@@ -89,12 +88,11 @@ def test_widgets_start_with_a_value_that_is_allowed(node):
             assert widget.min <= default <= widget.max, widget.id
 
 
-def test_the_defaults_of_a_node_pass_its_own_checks(node):
-    if "validate_inputs" not in vars(node):
-        pytest.skip("this node has none")
-    defaults = {i.id: getattr(i, "default", None) for i in node.GET_SCHEMA().inputs}
-    names = inspect.signature(node.validate_inputs).parameters
-    assert node.validate_inputs(**{name: defaults[name] for name in names}) is True
+def test_the_defaults_of_a_node_pass_its_own_checks(nodes):
+    for node in (node for node in nodes.values() if "validate_inputs" in vars(node)):
+        defaults = {i.id: getattr(i, "default", None) for i in node.GET_SCHEMA().inputs}
+        names = inspect.signature(node.validate_inputs).parameters
+        assert node.validate_inputs(**{name: defaults[name] for name in names}) is True, node
 
 
 def test_the_menu_of_routers_is_the_cores(nodes, part):
