@@ -266,14 +266,14 @@ def build(cls: type, values: Any, where: str) -> Any:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    """`value` if it is of the kind that `hint` names; a list becomes a tuple and a whole number a float."""
+    """`value` if it is of the kind that `hint` names; a list becomes a tuple, and 4 is 4.0 and the other way round."""
     origin, kinds = typing.get_origin(hint), typing.get_args(hint) or (hint,)
     if is_dataclass(hint):
         return build(hint, value, where)
     if origin is tuple and isinstance(value, list | tuple) and (kinds[-1] is ... or len(kinds) == len(value)):
         return tuple(_value(kinds[0], element, f"{where}[{i}]") for i, element in enumerate(value))
-    if hint is float and type(value) is int:
-        return float(value)
+    if hint in (int, float) and type(value) in (int, float) and hint(value) == value:
+        return hint(value)
     if origin is not tuple and (value in kinds if origin is Literal else type(value) in kinds):
         return value
     names = [str(getattr(kind, "__name__", kind)) for kind in kinds]

@@ -11,8 +11,9 @@ from ..config import ModelConfig, paper, released
 from ..network import Network
 from .checkpoint import Checkpoint
 from .fit import CheckpointError, gather
-from .load import detect, read_checkpoint
-from .tensors import read_shapes
+from .load import read_checkpoint
+from .single_file import CONFIG
+from .tensors import read_metadata, read_shapes
 
 FORMATS = {
     "byav": "one file with the whole network",
@@ -50,21 +51,15 @@ def inspect(path: str | Path) -> str:
     for what cannot be read.
     """
     path = Path(path)
-    if path.is_file():
-        read_shapes(path)  # what is broken says so itself
-    try:
-        kind = detect(path)
-    except CheckpointError:
-        if path.is_dir():
-            raise
+    if path.is_file() and CONFIG not in read_metadata(path):
         return _lines(path, _file(read_shapes(path)))
-    return _lines(path, _model(kind, read_checkpoint(path, read_shapes)))
+    return _lines(path, _model(read_checkpoint(path, read_shapes)))
 
 
-def _model(kind: str, checkpoint: Checkpoint) -> dict[str, list[str]]:
+def _model(checkpoint: Checkpoint) -> dict[str, list[str]]:
     config = checkpoint.config
     return {
-        "format": [f"{kind}: {FORMATS[kind]}"],
+        "format": [f"{checkpoint.format}: {FORMATS[checkpoint.format]}"],
         "model": [f"{config.name}, {_dialect(config)}"],
         "training": [config.trained],
         "size": [_size(checkpoint.tensors)],

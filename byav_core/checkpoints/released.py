@@ -77,7 +77,7 @@ def _find(folder: Path) -> tuple[Path, dict[Part, Path]]:
         if place := next((place for place in places if place.is_file()), None):
             parts[part] = place
         else:
-            missing.append(" or ".join(dict.fromkeys(str(place.relative_to(folder)) for place in places)))
+            missing.append(" or ".join(dict.fromkeys(place.relative_to(folder).as_posix() for place in places)))
     if missing:
         raise FileNotFoundError(
             f"the released model in {folder} is incomplete; missing: {', '.join(missing)}. "

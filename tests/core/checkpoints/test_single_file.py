@@ -1,4 +1,5 @@
 import json
+import sys
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,7 @@ def test_a_saved_network_is_loaded_equal(network, tmp_path, equal_states):
     equal_states(read, network)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows replaces no file that is mapped")
 def test_a_network_saved_over_the_file_it_is_mapped_from_stays_whole(network, tmp_path, equal_states):
     path = tmp_path / "one.safetensors"
     save_network(network, path)
