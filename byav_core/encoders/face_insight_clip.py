@@ -82,10 +82,11 @@ class InsightClipFace:
         if box is None:
             return landmarks[int(sizes.argmax())] if len(boxes) else None
         shared = _shared(boxes, box)
-        if len(boxes) and (shared / sizes.clamp(min=1)).max() > 0.5:
-            return landmarks[int(shared.argmax())]
+        mostly = shared > 0.5 * sizes
+        if mostly.any():
+            return landmarks[int((shared * mostly).argmax())]
         _, inside, _ = self.find(_cut(picture, box))
-        return inside[0] + torch.tensor([int(box[0]), int(box[1])]) if len(inside) else None
+        return inside[0] + torch.tensor(_whole(box)[:2]) if len(inside) else None
 
     @torch.no_grad()
     def _features(self, face: AlignedFace, matte: Float[Tensor, "size size"], found: bool) -> FaceFeatures:
@@ -199,8 +200,14 @@ def _check(picture: Float[Tensor, "3 H W"], box: Box | None, name: str) -> None:
 
 
 def _cut(picture: Float[Tensor, "3 H W"], box: Box) -> Float[Tensor, "3 h w"]:
-    left, top, right, bottom = (max(0, int(x)) for x in box)
+    left, top, right, bottom = _whole(box)
     return picture[:, top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
+def _whole(box: Box) -> tuple[int, int, int, int]:
+    """The box in whole pixels, none of them below zero."""
+    left, top, right, bottom = (max(0, int(x)) for x in box)
+    return left, top, right, bottom
 
 
 def _shared(boxes: Float[Tensor, "faces 4"], box: Box) -> Float[Tensor, " faces"]:

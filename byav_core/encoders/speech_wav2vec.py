@@ -102,12 +102,14 @@ class NormalisedOverAll(nn.Module):
         own = step // layer.conv.stride[0]  # outputs of a piece before the next one begins
         count, total, square = 0, 0.0, 0.0
         for i, x in enumerate(pieces):
-            y = layer.conv(x[None, None])[0].double()
+            y = layer.conv(x[None, None])[0]
             y = y if i == len(pieces) - 1 else y[:, :own]
-            count, total, square = count + y.shape[-1], total + y.sum(-1), square + y.square().sum(-1)
+            count, total = count + y.shape[-1], total + y.sum(-1).cpu().double()  # not every device has doubles
+            square = square + y.square().sum(-1).cpu().double()
         mean = total / count
-        scale = layer.layer_norm.weight / (square / count - mean.square() + layer.layer_norm.eps).sqrt()
-        self.scale, self.shift = scale.float()[:, None], (layer.layer_norm.bias - mean * scale).float()[:, None]
+        deviation = (square / count - mean.square() + layer.layer_norm.eps).sqrt()
+        self.scale = layer.layer_norm.weight[:, None] / deviation.to(y)[:, None]
+        self.shift = layer.layer_norm.bias[:, None] - mean.to(y)[:, None] * self.scale
 
     def forward(self, x: Float[Tensor, "1 1 samples"]) -> Float[Tensor, "1 c l"]:
         return self.layer.activation(self.layer.conv(x) * self.scale + self.shift)

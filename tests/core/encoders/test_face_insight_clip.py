@@ -100,6 +100,15 @@ def test_a_generous_box_still_finds_the_face_in_it(encoder, group):
     assert alike(encoder(group, wide), encoder(group, LEFTMOST)) > 0.99
 
 
+def test_a_face_too_small_to_be_seen_in_the_picture_is_found_in_its_box(encoder, pictures):
+    """The box reaches beyond the picture; landmarks found in the part inside come to their place in the whole."""
+    picture = torch.zeros(3, 2400, 2400)
+    face = torch.nn.functional.interpolate(pictures["carla"][None], (128, 128), mode="bilinear", antialias=True)[0]
+    picture[:, 40:168, :128] = face
+    assert not len(encoder.find(picture)[0])
+    assert alike(encoder(picture, (-30.0, 30.0, 140.0, 180.0)), encoder(face)) > 0.95
+
+
 def test_a_picture_without_a_face_is_used_whole_and_said_so(encoder):
     wall = torch.rand(3, 120, 200, generator=torch.Generator().manual_seed(0))
     with pytest.warns(UserWarning, match="no face was found in the picture of Zoe, so all of it is used"):
