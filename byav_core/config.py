@@ -272,7 +272,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return build(hint, value, where)
     if origin is tuple and isinstance(value, list | tuple) and (kinds[-1] is ... or len(kinds) == len(value)):
         return tuple(_value(kinds[0], element, f"{where}[{i}]") for i, element in enumerate(value))
-    if hint in (int, float) and type(value) in (int, float) and hint(value) == value:
+    if hint in (int, float) and type(value) in (int, float) and (hint is float or value % 1 == 0):
         return hint(value)
     if origin is not tuple and (value in kinds if origin is Literal else type(value) in kinds):
         return value

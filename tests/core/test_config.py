@@ -32,6 +32,7 @@ def test_a_whole_number_may_be_written_with_or_without_a_fraction():
         ("router.table_extent", [13, 30], "config.router.table_extent is [13, 30]; expected (int, int, int)"),
         ("router.table_extent", [13, 30, "w"], "config.router.table_extent[2] is 'w'; expected int"),
         ("transformer.num_layers", 4.5, "config.transformer.num_layers is 4.5; expected int"),
+        ("transformer.num_layers", float("inf"), "config.transformer.num_layers is inf; expected int"),
         ("transformer.use_learned_positional_embeddings", 1, "expected bool"),
         ("transformer.layers", 4, "config.transformer has unknown fields ['layers']; known are"),
         ("transformer.face_interval", 0, "cannot be built with {'face_interval': 0}"),
