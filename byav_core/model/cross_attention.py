@@ -1,4 +1,5 @@
-"""Face and audio cross-attention, with the masks of the characters inside (§3.3, eq. 7 and 8).
+"""Face and audio cross-attention, with the masks of the characters inside (§3.3, eq. 7 and 8). Eq. 8 is taken on v',
+after the face step, as the paper's text has it.
 
 A mask is one number per token and character, so it can be applied before the output projection: one query, one
 projection in and one out, whatever the number of characters. Keys and values do not change from step to step:

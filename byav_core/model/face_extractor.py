@@ -42,13 +42,13 @@ class FaceExtractor(nn.Module):
         if len(hidden) != self.config.scales:
             raise ValueError(f"{len(hidden)} feature maps were given; this face extractor reads {self.config.scales}")
         who = rearrange(self.id_embedding_mapping(identity), "b (k d) -> b k d", k=self.config.identity_tokens)
-        latents = torch.cat([repeat(self.latents, "1 k d -> b k d", b=len(identity)), who], dim=1)
+        latents = torch.cat([repeat(self.latents.to(who), "1 k d -> b k d", b=len(who)), who], dim=1)
         for scale, features in enumerate(hidden):
             context = torch.cat([who, self.get_submodule(f"mapping_{scale}")(features)], dim=1)
             for attention, feed_forward in self._layers_of(scale):
                 latents = latents + attention(context, latents)
                 latents = latents + feed_forward(latents)
-        return latents[:, : self.config.queries] @ self.proj_out
+        return latents[:, : self.config.queries] @ self.proj_out.to(latents)
 
     def _layers_of(self, scale: int) -> nn.ModuleList:
         per_scale = self.config.depth // self.config.scales

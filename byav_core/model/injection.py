@@ -1,4 +1,4 @@
-"""Equations 6 to 8 of the paper: who is seen, and what is said, reach only the tokens of the right character.
+"""Which tokens a voice drives (eq. 6, §3.3.1). Equations 7 and 8, where masks meet features, are `cross_attention.py`.
 
 Masks are numbers 0..1 per token. Every function takes any number of characters and streams, none included.
 """
@@ -9,17 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
-
-
-def inject(
-    v: Float[Tensor, "*#b s d"], mask: Float[Tensor, "*#b n s"], features: Float[Tensor, "*#b n s d"]
-) -> Float[Tensor, "*b2 s d"]:
-    """Eq. 7 and 8 as written: add the features of each character (or stream) where its mask says so.
-
-    Eq. 8 is taken on v', after the face step, as the paper's text has it. The blocks compute the same sum before the
-    output projection (`cross_attention.masked_attention`); this plain form is what tests hold them to.
-    """
-    return v + torch.einsum("...ns,...nsd->...sd", mask, features)
 
 
 def audio_to_token(

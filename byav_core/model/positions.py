@@ -60,7 +60,7 @@ class PatchEmbed(CogVideoXPatchEmbed):
         tokens = torch.cat([self.text_proj(text_embeds), visual], dim=1)
         if not self.use_learned_positional_embeddings:
             return tokens
-        return tokens + self._positions(grid, text_embeds.shape[1]).to(tokens.dtype)
+        return tokens + self._positions(grid, text_embeds.shape[1]).to(tokens)
 
     def _positions(self, grid: TokenGrid, text_length: int) -> Float[Tensor, "1 l_and_s d"]:
         if text_length > self.max_text_seq_length:
