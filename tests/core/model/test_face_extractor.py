@@ -70,3 +70,14 @@ def test_wrong_numbers_of_feature_maps_or_layers_are_refused():
         FaceExtractor(SMALL)(torch.randn(1, 7), [torch.randn(1, 11, 9)] * 2)
     with pytest.raises(ValueError, match="depth 10 cannot be shared by 3 scales"):
         FaceExtractor(FaceExtractorConfig(scales=3))
+
+
+def test_bare_parameters_follow_what_they_meet():
+    """A host that casts linear layers as they run leaves these two as they are stored."""
+    faces = FaceExtractor(SMALL)
+    inputs = torch.randn(1, 7), [torch.randn(1, 11, 9) for _ in range(3)]
+    full = faces(*inputs)
+    faces.latents.data, faces.proj_out.data = faces.latents.bfloat16(), faces.proj_out.bfloat16()
+    stored_in_half = faces(*inputs)
+    assert stored_in_half.dtype == torch.float32
+    torch.testing.assert_close(stored_in_half, full, rtol=0.05, atol=0.05)
