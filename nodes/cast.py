@@ -75,8 +75,8 @@ class Character(io.ComfyNode):
         from ..byav_core.pipeline import add_character
 
         runtime.bring(face_encoder.patchers)
-        picture = convert.picture(image, f"reference image of {name}")
         with runtime.listening(cls.hidden.unique_id) as notes:
+            picture = convert.only_picture(image, f"reference image of {name}")
             cast = add_character(cast or (), name, picture, face_encoder.encoder, parse_box(box))
         crop = convert.to_image(cast[-1].features.crop[None])
         shown = ui.PreviewImage(crop, cls=cls).as_dict()

@@ -7,6 +7,7 @@ not scaled yet, CONDITIONING a list of [tokens, extras].
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -20,6 +21,13 @@ from ..byav_core.types import Audio
 def picture(image: Float[Tensor, "_ H W c"], what: str = "image") -> Float[Tensor, "3 H W"]:
     """The first picture of an IMAGE; gray is spread over the channels, transparency laid on white."""
     return pictures(image[:1], what)[0]
+
+
+def only_picture(image: Float[Tensor, "_ H W c"], what: str) -> Float[Tensor, "3 H W"]:
+    """The first picture of an IMAGE, with a warning when there are more."""
+    if len(image) > 1:
+        warnings.warn(f"the {what} holds {len(image)} pictures, of which the first is used", stacklevel=2)
+    return picture(image, what)
 
 
 def pictures(image: Float[Tensor, "f H W c"], what: str = "image") -> Float[Tensor, "f 3 H W"]:

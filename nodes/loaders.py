@@ -84,8 +84,9 @@ class LoadModel(io.ComfyNode):
         return files.check_choice(companions, files.companion_choices(), *files.FOLDER_KEYS) if found is True else found
 
     @classmethod
-    def fingerprint_inputs(cls, model=None, **_):
-        return files.fingerprint(model, *files.MODEL_KEYS) if model else ()
+    def fingerprint_inputs(cls, model=None, companions=None, **_):
+        weights = files.fingerprint(model, *files.MODEL_KEYS) if model else ()
+        return weights, files.fingerprint(companions, *files.FOLDER_KEYS) if companions else ()
 
     @classmethod
     def execute(cls, model, precision="auto", vae=None, clip=None, companions=files.BESIDE):

@@ -138,8 +138,8 @@ class RoutingFilm(io.ComfyNode):
     @classmethod
     def execute(cls, frames, routing, model, streams=None, opacity=0.5):
         shown = pictures.large_enough(convert.pictures(frames, "frames"))
-        masks = torch.stack([fitted(mask, shown) for mask in routing.masks.values()])
-        film = pictures.captioned(overlay(shown, masks, tuple(routing.masks), opacity), label(model))
+        masks, names = torch.stack([fitted(mask, shown) for mask in routing.masks.values()]), tuple(routing.masks)
+        film = pictures.captioned(overlay(shown, masks, names, opacity), names, label(model))
         images = convert.to_image(film)
         return io.NodeOutput(images, to_video(images, model, mixed(frames, model, streams)))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..byav_core.overlay import colours, overlay
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
     from ..byav_core.matrix import AudioCharacterMatrix
     from ..byav_core.sampling.sampler import StepReport
@@ -45,9 +45,9 @@ def large_enough(frames: Float[Tensor, "f 3 H W"], side: int = 240) -> Float[Ten
     return frames if factor == 1 else torch.nn.functional.interpolate(frames, scale_factor=factor, mode="nearest")
 
 
-def captioned(frames: Float[Tensor, "f 3 H W"], text: str) -> Float[Tensor, "f 3 H W"]:
-    """The frames with a line of text at the lower left."""
-    return torch.stack([_with_caption(to_pil(frame), text) for frame in frames])
+def captioned(frames: Float[Tensor, "f 3 H W"], names: tuple[str, ...], text: str) -> Float[Tensor, "f 3 H W"]:
+    """The frames with each name in its colour at the upper left, and a line of text at the lower left."""
+    return torch.stack([from_pil(with_caption(to_pil(frame), names, text)) for frame in frames])
 
 
 def step_preview(report: StepReport, frames: Float[Tensor, "f 3 H W"], names: tuple[str, ...], size: int = 512):
@@ -60,7 +60,7 @@ def step_preview(report: StepReport, frames: Float[Tensor, "f 3 H W"], names: tu
         return to_pil(large[0])
     mask = report.masks[:, report.masks.shape[1] // 2][:, None]
     fitted = torch.nn.functional.interpolate(mask.float().cpu(), extent, mode="bilinear")
-    return to_pil(overlay(large, fitted, names)[0])
+    return with_caption(to_pil(overlay(large, fitted, names)[0]), names, f"step {report.step} of {report.steps}")
 
 
 def to_pil(picture: Float[Tensor, "3 H W"]) -> Image.Image:
@@ -103,12 +103,23 @@ def _text(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, anchor: str
     draw.text(at, text, font=font, anchor=anchor, fill=INK)
 
 
-def _with_caption(picture: Image.Image, text: str) -> Float[Tensor, "3 H W"]:
-    from PIL import ImageDraw, ImageFont
+def with_caption(picture: Image.Image, names: tuple[str, ...], text: str) -> Image.Image:
+    """Draws on the picture itself."""
+    from PIL import ImageDraw
 
-    draw, size = ImageDraw.Draw(picture), max(10, picture.height // 20)
-    while size > 8 and draw.textlength(text, font=ImageFont.load_default(size=size)) > picture.width - 8:
-        size -= 1
-    font, at = ImageFont.load_default(size=size), (4, picture.height - 3)
-    draw.text(at, text, font=font, anchor="ld", fill="white", stroke_width=1, stroke_fill="black")
-    return from_pil(picture)
+    draw, longest = ImageDraw.Draw(picture), max((text, *names), key=len)
+    font = _font_that_fits(draw, longest, picture.width - 8, largest=max(10, picture.height // 20))
+    for row, (name, colour) in enumerate(zip(names, _inks(len(names)), strict=True)):
+        at = (4, 3 + row * (font.size + 4))
+        draw.text(at, name, font=font, anchor="la", fill=colour, stroke_width=2, stroke_fill="black")
+    draw.text((4, picture.height - 3), text, font=font, anchor="ld", fill="white", stroke_width=1, stroke_fill="black")
+    return picture
+
+
+def _font_that_fits(draw: ImageDraw.ImageDraw, text: str, width: int, largest: int) -> ImageFont.FreeTypeFont:
+    from PIL import ImageFont
+
+    sizes = range(largest, 7, -1)
+    fonts = (ImageFont.load_default(size=size) for size in sizes)
+    fitting = (font for font in fonts if draw.textlength(text, font=font) <= width)
+    return next(fitting, ImageFont.load_default(size=8))

@@ -22,6 +22,12 @@ def test_gray_is_spread_and_transparency_is_laid_on_white(convert):
     assert torch.equal(convert.picture(unseen), torch.ones(3, 5, 7))
 
 
+def test_of_several_reference_pictures_the_first_is_used_and_that_is_said(convert):
+    image = torch.rand(3, 5, 7, 3)
+    with pytest.warns(UserWarning, match="image of Anna holds 3 pictures"):
+        assert torch.equal(convert.only_picture(image, "image of Anna"), convert.picture(image[:1]))
+
+
 def test_masks_of_one_picture_and_of_many_are_frames(convert):
     mask = torch.rand(5, 7)
     assert torch.equal(convert.mask_frames(mask), mask[None])

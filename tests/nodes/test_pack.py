@@ -1,7 +1,7 @@
 """The pack loads whole, in parts when something is missing, and not at all outside ComfyUI."""
 
 import builtins
-import importlib
+import importlib.util
 import itertools
 import logging
 import sys
@@ -69,3 +69,11 @@ def test_menus_are_built_without_loading_the_heavy_packages(nodes):
         node.GET_SCHEMA()
     added = {name.partition(".")[0] for name in sys.modules} - loaded
     assert added.isdisjoint({"diffusers", "transformers", "insightface", "librosa", "onnxruntime"})
+
+
+def test_packages_that_only_some_nodes_need_are_named_when_they_are_missing(pack, hosts, part, caplog, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "insightface" else find(name))
+    with caplog.at_level(logging.WARNING):
+        hosts.node_list(pack)
+    assert "without insightface;" in caplog.text and "requirements.txt" in caplog.text
