@@ -198,7 +198,7 @@ class Progress:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
             try:
                 while process.poll() is None:
-                    self.show(last_lines(self.log, 1))
+                    self.show(newest_news(self.log))
                     time.sleep(0.2)
             finally:
                 end(process)
@@ -220,10 +220,19 @@ class Progress:
 
 
 def last_lines(file: Path, lines: int) -> str:
+    return "\n".join(tail(file)[-lines:])
+
+
+def newest_news(file: Path) -> str:
+    """The last line that is not indented: pip indents what is a detail of the line above."""
+    return next((line for line in reversed(tail(file)) if not line.startswith((" ", "$"))), "")
+
+
+def tail(file: Path) -> list[str]:
     with file.open("rb") as log:
         log.seek(max(0, file.stat().st_size - 8000))
         text = log.read().decode(errors="replace")
-    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+    return [line for line in text.splitlines() if line.strip()]
 
 
 def end(process: subprocess.Popen) -> None:

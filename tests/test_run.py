@@ -226,6 +226,13 @@ def test_a_finished_step_says_which_of_how_many(run, progress):
     assert "[1/2] virtual environment (0 s) done" in progress.out.getvalue()
 
 
+def test_details_of_a_command_are_not_its_news(run, tmp_path):
+    log = tmp_path / "install.log"
+    log.write_text("$ pip install\nInstalling collected packages: a, b\n    Uninstalling a\n\n")
+    assert run.newest_news(log) == "Installing collected packages: a, b"
+    assert run.last_lines(log, 1) == "    Uninstalling a"
+
+
 def test_a_missing_program_says_what_that_leaves_out(run, capsys, monkeypatch):
     monkeypatch.setattr(run.shutil, "which", lambda name: None)
     missing = run.get_system_tools([a_tool(run, "Chromium", found=False), a_tool(run, "espeak", found=True)])
