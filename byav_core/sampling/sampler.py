@@ -54,14 +54,15 @@ def denoise(
     """Noise to clean latents. The passes of a step run one after another, which halves the memory of a joint batch.
 
     The latents are float32 whatever the network's precision. `generator` feeds the solver's noise. `check_cancelled`
-    raises to stop; it is asked before every block. `stop_at_step` ends early with the clean latents foreseen then.
+    raises to stop; it is asked before every layer, as one block of a large video takes seconds on a CPU.
+    `stop_at_step` ends early with the clean latents foreseen then.
     Raises FloatingPointError when the latents are no longer numbers.
     """
     text = {True: conditions.prompt, False: conditions.negative}
     binding = _bindings(transformer, conditions)
     latents, clean, routed = start.noise.float(), start.noise.float(), None
     passes = passes[:stop_at_step]
-    with cancellable(transformer.transformer_blocks, check_cancelled), _fresh_caches(transformer):
+    with cancellable(transformer.modules(), check_cancelled), _fresh_caches(transformer):
         for step, passes_now in enumerate(passes):
             timestep = torch.full((1,), solver.timesteps[step], device=latents.device)
             shown = start.at(latents).to(conditions.prompt.dtype)
