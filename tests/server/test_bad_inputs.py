@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def base(workflow):
-    return workflow("two_speakers_first_frame").change("Sampler", steps=1)
+    return workflow("two_speakers_first_frame").change("Sampler", steps=1).only("Report")
 
 
 @pytest.fixture
@@ -104,18 +104,18 @@ def test_a_face_box_that_is_none(base, refused):
 
 
 def test_a_mask_for_a_person_who_is_not_there(workflow, failed):
-    sentence = failed(workflow("hand_painted_masks").change("Mask of Ben", name="Zoe"))
+    sentence = failed(workflow("hand_painted_masks").only("Report").change("Mask of Ben", name="Zoe"))
     assert "Zoe" in sentence and "Ben" in sentence
 
 
 def test_fewer_masks_than_people(workflow, failed):
-    prompt = workflow("hand_painted_masks")
+    prompt = workflow("hand_painted_masks").only("Report")
     sentence = failed(prompt.change("Router", masks=[prompt.id("Mask of Anna"), 0]))
     assert "Ben" in sentence
 
 
 def test_an_empty_mask_names_its_character(workflow, failed):
-    prompt = workflow("hand_painted_masks").add("nobody", "SolidMask", value=0.0, width=96, height=64)
+    prompt = workflow("hand_painted_masks").only("Report").add("nobody", "SolidMask", value=0.0, width=96, height=64)
     sentence = failed(prompt.change("Mask of Ben", mask=[prompt.id("nobody"), 0]))
     assert "Ben" in sentence and "empty" in sentence
 
@@ -125,7 +125,7 @@ def test_fixed_without_masks(base, failed):
 
 
 def test_pre_without_a_first_frame(workflow, failed):
-    assert "first frame" in failed(workflow("two_speakers").change("Router", router="pre"))
+    assert "first frame" in failed(workflow("two_speakers").only("Report").change("Router", router="pre"))
 
 
 @pytest.mark.parametrize("router", ["pre", "post"])
@@ -166,7 +166,7 @@ def test_strength_for_a_person_who_is_not_there(base, failed):
 
 def test_a_picture_without_a_face_is_used_whole_and_said(base, client, server):
     prompt = base.add("wall", "EmptyImage", width=120, height=90, batch_size=1, color=8421504)
-    run = client.run(prompt.change("Character Ben", image=[prompt.id("wall"), 0]).only("Report"))
+    run = client.run(prompt.change("Character Ben", image=[prompt.id("wall"), 0]))
     assert run.status == "success", run
     assert "Ben" in run.outputs[prompt.id("Report")]["text"][0] or "Ben" in server.log_tail(80)
 

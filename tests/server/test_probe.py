@@ -4,7 +4,7 @@ import pytest
 
 
 def test_intra_runs_no_probe_when_its_masks_are_not_connected(workflow, client):
-    prompt = workflow("two_speakers").change("Sampler", steps=1, seed=11)
+    prompt = workflow("two_speakers").change("Sampler", steps=1, seed=11).only("Report")
     run = client.run(prompt)
     assert run.status == "success", run
     assert not steps_of(run, prompt.id("Router"))
@@ -32,7 +32,7 @@ def test_intra_runs_a_probe_of_a_few_steps_when_its_masks_are_connected(connect,
 
 
 def test_connecting_the_masks_after_a_run_without_them_runs_the_probe(workflow, client):
-    prompt = workflow("two_speakers").change("Router", probe_steps=2, seed=14).change("Sampler", steps=1)
+    prompt = workflow("two_speakers").change("Router", probe_steps=2, seed=14).change("Sampler", steps=1).only("Report")
     assert not steps_of(client.run(prompt), prompt.id("Router"))
     run = client.run(masks_seen(prompt))
     assert run.status == "success", run
