@@ -20,6 +20,7 @@ FOLDER_KEYS = (KEY, "diffusers")
 SEGMENTER_KEYS = (KEY, "sam2")
 BUILT_IN = (TINY, FACE_TRACKS, BESIDE)
 WEIGHTS = {".safetensors", ".sft"}
+FACE_WEIGHTS = "EVA02_CLIP_L_336_psz14_s6B"
 OURS = "bind_your_avatar"  # where a file of ours keeps its configuration, in its metadata
 
 
@@ -109,7 +110,8 @@ def _holds_companions(folder: Path) -> bool:
 
 
 def _holds_face_encoder(folder: Path) -> bool:
-    return any((place / "EVA02_CLIP_L_336_psz14_s6B.pt").is_file() for place in (folder, folder / "face_encoder"))
+    places, endings = (folder, folder / "face_encoder"), (".pt", ".safetensors")
+    return any((place / f"{FACE_WEIGHTS}{ending}").is_file() for place in places for ending in endings)
 
 
 def _holds_wav2vec(folder: Path) -> bool:
