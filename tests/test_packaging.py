@@ -26,7 +26,7 @@ MODULES = {
     "cv2": "insightface",
 }  # whose package is named otherwise
 OF_THE_HOST = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "server", "nodes"}
-OPTIONAL = {"facexlib"}  # used when the user has it
+OPTIONAL = {"facexlib", "espeakng_loader"}  # used when the user has it
 
 
 def toml() -> dict:
