@@ -29,7 +29,7 @@ def text(run: Run, masks: Float[Tensor, "n f H W"], steps_done: int, seconds: fl
         ),
         *(f"look at: {warning}" for warning in warnings(run, masks)),
     ]
-    return "\n".join(lines)
+    return "\n".join(f"- {line}" for line in lines)  # a list in Markdown, which is how Preview as Text shows it
 
 
 def said_by(run: Run, name: str) -> str:

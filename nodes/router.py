@@ -139,6 +139,7 @@ class Router(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     optional=True,
+                    control_after_generate=False,  # left out, the page would roll dice for every input named seed
                     tooltip="Noise of the first pass (post) and of the probe (intra). Give the Sampler's seed to see "
                     "what the Sampler will do.",
                 ),
