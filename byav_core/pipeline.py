@@ -229,6 +229,21 @@ def matrix_values(
     return values if len(streams) else torch.zeros(1, len(cast))
 
 
+def hidden_windows(stream: SpeechStream, frames: int, config: SpeechProjectorConfig) -> Float[Tensor, "f w layers d"]:
+    """The rows around every video frame. Before and after the sound it is silence that is heard.
+
+    The released pipeline differs twice: it fills up with zeros, at the end only, and its first window begins with the
+    sound, which is why it must cut the first window // 2 frames of the sound away afterwards; here video frame k
+    hears the sound around frame k, from the first frame on.
+    """
+    margin = config.window // 2
+    quiet = torch.zeros_like(stream.hidden[:1]) if stream.silence is None else stream.silence[None]
+    sounding = stream.hidden[: frames + margin]
+    after = frames + margin - len(sounding)
+    rows = torch.cat([quiet.expand(margin, -1, -1), sounding, quiet.expand(after, -1, -1)])
+    return windows(rows, margin, frames, config.window)
+
+
 def plan_routing(
     name: str,
     models: Models,
@@ -510,24 +525,9 @@ def _speech(
 ) -> Float[Tensor, "1 m t k d"]:
     """e_a of each stream over the clip. Without streams, e_a of one whose hidden states are zero."""
     config = network.speech_projector.config
-    heard = [_hidden_windows(stream, clip.frames, config) for stream in streams]
+    heard = [hidden_windows(stream, clip.frames, config) for stream in streams]
     heard = heard or [torch.zeros(clip.frames, config.window, config.layers, config.channels)]
     return rearrange(network.speech_projector(compute.place(torch.stack(heard))), "m t k d -> 1 m t k d")
-
-
-def _hidden_windows(stream: SpeechStream, frames: int, config: SpeechProjectorConfig) -> Float[Tensor, "f w layers d"]:
-    """The rows around every video frame. Before and after the sound it is silence that is heard.
-
-    The released pipeline differs twice: it fills up with zeros, at the end only, and its first window begins with the
-    sound, which is why it must cut the first window // 2 frames of the sound away afterwards; here video frame k
-    hears the sound around frame k, from the first frame on.
-    """
-    margin = config.window // 2
-    quiet = torch.zeros_like(stream.hidden[:1]) if stream.silence is None else stream.silence[None]
-    sounding = stream.hidden[: frames + margin]
-    after = frames + margin - len(sounding)
-    rows = torch.cat([quiet.expand(margin, -1, -1), sounding, quiet.expand(after, -1, -1)])
-    return windows(rows, margin, frames, config.window)
 
 
 def _read_matrix(table: str | None, voices: tuple[str, ...], people: tuple[str, ...]) -> AudioCharacterMatrix:

@@ -96,7 +96,7 @@ def load_models(
     dtype: by default as stored.
     """
     if str(name_or_path) == "tiny" and not TINY.is_file():
-        models = _untrained(tiny(), dtype or torch.float32)
+        models = untrained_models(tiny(), dtype or torch.float32)
     else:
         models = _read(TINY if str(name_or_path) == "tiny" else Path(name_or_path), companions, dtype)
     for module in (models.network, models.text.module, models.video.module):
@@ -104,7 +104,7 @@ def load_models(
     return models
 
 
-def _untrained(config: ModelConfig, dtype: torch.dtype) -> Models:
+def untrained_models(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Models:
     """Made up from the seed; only for sizes that need no files."""
     text = small_text(config.text, config.transformer.max_text_seq_length)
     video = small_video_vae(config.video)

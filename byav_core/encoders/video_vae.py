@@ -1,6 +1,7 @@
 """Video to latents and back: CogVideoX's causal 3D autoencoder behind `VideoAutoencoder`."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,23 @@ from torch import Tensor, nn
 from ..config import VideoAutoencoderConfig
 from ..weights_folder import part_of, reading, refuse_gaps
 from .untrained import seeded_weights
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the encoder says of a video: latents are drawn from it, again and again if wanted, times `scale`."""
+
+    mean: Float[Tensor, "b t c H W"]
+    deviation: Float[Tensor, "b t c H W"]
+    scale: float
+
+    def draw(self, generator: torch.Generator | None = None) -> Float[Tensor, "b t c H W"]:
+        """With the same generator state the same latents, in the order of numbers that diffusers draws in."""
+        from diffusers.utils.torch_utils import randn_tensor
+
+        b, t, c, height, width = self.mean.shape
+        noise = randn_tensor((b, c, t, height, width), generator, self.mean.device, self.mean.dtype)
+        return (self.mean + self.deviation * rearrange(noise, "b c t H W -> b t c H W")) * self.scale
 
 
 class VideoVae:
@@ -52,9 +70,14 @@ class VideoVae:
         self, video: Float[Tensor, "b f 3 H W"], generator: torch.Generator | None = None
     ) -> Float[Tensor, "b t c H2 W2"]:
         """Draws from the posterior: with the same generator state the same latents."""
+        return self.posterior(video).draw(generator)
+
+    @torch.no_grad()
+    def posterior(self, video: Float[Tensor, "b f 3 H W"]) -> Posterior:
         pixels = rearrange(video * 2 - 1, "b f c H W -> b c f H W").to(self.module.device, self.module.dtype)
-        posterior = self.module.encode(pixels).latent_dist
-        return rearrange(posterior.sample(generator) * self.config.scaling_factor, "b c t H W -> b t c H W")
+        found = self.module.encode(pixels).latent_dist
+        mean, deviation = (rearrange(x, "b c t H W -> b t c H W") for x in (found.mean, found.std))
+        return Posterior(mean, deviation, self.config.scaling_factor)
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "b t c H2 W2"]) -> Float[Tensor, "b f 3 H W"]:

@@ -5,6 +5,7 @@ Sampling and training build it with the same functions. Pictures are 0..1 here; 
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 from ..protocols import VideoAutoencoder
 
 logger = logging.getLogger(__name__)
+
+Draw = Callable[[torch.Generator], Float[Tensor, "1 1 c H W"]]  # the latent of a picture, from its posterior
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,16 @@ def start_latents(
     extent: t c H W of the latents. A picture that is absent becomes zero latents, but its draw is made all the same,
     so that a seed means the same noise with and without it.
     """
-    reference = _first_latent(autoencoder, canvas, extent, generator)
+    return draw_start(extent, _drawing(autoencoder, canvas), _drawing(autoencoder, frame), generator)
+
+
+def draw_start(
+    extent: tuple[int, int, int, int], canvas: Draw | None, frame: Draw | None, generator: torch.Generator
+) -> LatentInput:
+    """`start_latents` of pictures that are encoded already; training draws anew from what it encoded once."""
+    reference = _first_latent(canvas, extent, generator)
     noise = torch.randn((1, *extent), generator=generator)
-    inpainting = _first_latent(autoencoder, frame, extent, generator)
+    inpainting = _first_latent(frame, extent, generator)
     return LatentInput(noise.to(reference), reference, inpainting.to(reference))
 
 
@@ -114,16 +124,18 @@ def resized(picture: Float[Tensor, "3 _ _"], height: int, width: int) -> Float[T
     return larger[0].clamp(0, 1)
 
 
+def _drawing(autoencoder: VideoAutoencoder, picture: Float[Tensor, "3 H W"] | None) -> Draw | None:
+    if picture is None:
+        return None
+    return lambda generator: autoencoder.encode(rearrange(picture, "c h w -> 1 1 c h w"), generator)
+
+
 def _first_latent(
-    autoencoder: VideoAutoencoder,
-    picture: Float[Tensor, "3 H W"] | None,
-    extent: tuple[int, int, int, int],
-    generator: torch.Generator,
+    draw: Draw | None, extent: tuple[int, int, int, int], generator: torch.Generator
 ) -> Float[Tensor, "1 t c H2 W2"]:
     """The picture as the first of t latent frames; the others are zero (CogVideoX-I2V)."""
     frames, channels, height, width = extent
-    if picture is None:
+    if draw is None:
         torch.randn((1, channels, 1, height, width), generator=generator)
         return torch.zeros(1, *extent)
-    latent = autoencoder.encode(rearrange(picture, "c h w -> 1 1 c h w"), generator).float()
-    return F.pad(latent, (0, 0, 0, 0, 0, 0, 0, frames - 1))
+    return F.pad(draw(generator).float(), (0, 0, 0, 0, 0, 0, 0, frames - 1))

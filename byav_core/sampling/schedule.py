@@ -74,6 +74,13 @@ def make_solver(name: str, config: ScheduleConfig, steps: int) -> DpmSolver | Dd
     return SOLVERS[name](config, steps)
 
 
+def signal_shares(config: ScheduleConfig) -> Float[Tensor, " steps"]:
+    """The cumulative product of alphas: how much of the variance is still the video at each training timestep."""
+    from diffusers import CogVideoXDDIMScheduler
+
+    return CogVideoXDDIMScheduler(**asdict(config)).alphas_cumprod
+
+
 def _scheduler(kind: type, config: ScheduleConfig, steps: int) -> tuple[Any, tuple[int, ...]]:
     scheduler = kind(**asdict(config))
     scheduler.set_timesteps(steps)
