@@ -43,11 +43,11 @@ Model*, choose the matching entries in *Load Face Encoder* and *Load Audio Encod
 
 
 def note(title: str, about: str) -> Node:
-    return Node("MarkdownNote", title, (430, 470), {"text": TINY_OR_RELEASED.format(title=title, about=about)})
+    return Node("MarkdownNote", title, (430, 400), {"text": TINY_OR_RELEASED.format(title=title, about=about)})
 
 
 def models() -> tuple[Box, Node, Node, Node]:
-    model = Node("BYAV_LoadModel", "Load Bind-Your-Avatar Model", (430, 102), {})
+    model = Node("BYAV_LoadModel", "Load Bind-Your-Avatar Model", (430, 126), {})
     faces = Node("BYAV_LoadFaceEncoder", "Load Face Encoder", (430, 58), {})
     voices = Node("BYAV_LoadAudioEncoder", "Load Audio Encoder", (430, 58), {})
     return Box("1 · Models", [[model], [faces], [voices]], MODELS), model, faces, voices
@@ -59,7 +59,7 @@ def people(names: list[str], encoder: Node) -> tuple[Box, Wire]:
     for name in names:
         picture = Node("LoadImage", f"Face of {name}", (250, 320), {"image": f"{name.lower()}.png"})
         values = {"name": name, "image": picture["IMAGE"], "face_encoder": encoder["face encoder"]}
-        character = Node("BYAV_Character", f"Character {name}", (270, 320), values | ({"cast": cast} if cast else {}))
+        character = Node("BYAV_Character", f"Character {name}", (270, 390), values | ({"cast": cast} if cast else {}))
         cast = character["cast"]
         rows.append([picture, character])
     return Box("2 · Who is in the scene", rows, PEOPLE), cast
@@ -133,7 +133,7 @@ class Parts:
         values = {"model": self.model["model"], "scene": self.scene, "cast": self.cast, "router": kind}
         asked = {"prompt": self.prompt, "streams": self.streams, "matrix": self.matrix}
         values |= asked | {"face_encoder": self.faces["face encoder"], "coarse_steps": 8}
-        return Node("BYAV_Router", title, (330, 322), values | more)
+        return Node("BYAV_Router", title, (330, 390), values | more)
 
     def sampler(self, router: Node, title: str = "Sampler", **more: object) -> Node:
         given = {"model": self.model["model"], "scene": self.scene, "prompt": self.prompt, "cast": self.cast}
