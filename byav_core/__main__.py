@@ -1,4 +1,4 @@
-"""python -m byav_core generate | decode | convert | inspect.
+"""python -m byav_core generate | decode | convert | inspect | synthetic.
 
 What the user can mend is said in one sentence, with exit code 2. Heavy libraries are imported by the command that
 needs them, after what can be checked without them.
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .network import Models
     from .pipeline import Guidance, Perception, Request, SamplingSettings
     from .sampling.sampler import StepReport
+    from .synthetic import WorldSpec
     from .types import Audio, Video
 
 TINY = "tiny"
@@ -52,11 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m byav_core", description="Several people talking in one scene.")
     top.add_argument("--traceback", action="store_true", help="show where an error comes from")
-    commands = top.add_subparsers(required=True, metavar="generate | decode | convert | inspect")
+    commands = top.add_subparsers(required=True, metavar="generate | decode | convert | inspect | synthetic")
     _add_generate(commands.add_parser("generate", help="portraits, voices and a prompt to a video"))
     _add_decode(commands.add_parser("decode", help="latents that generate kept, to a video"))
     _add_convert(commands.add_parser("convert", help="weights from one format to another"))
     _add_inspect(commands.add_parser("inspect", help="say what a weights file or model folder is"))
+    _add_synthetic(commands.add_parser("synthetic", help="a drawn world in which the truth is known"))
     return top
 
 
@@ -138,6 +140,40 @@ def inspect(options: argparse.Namespace) -> None:
     print(describe(options.path))
 
 
+def write_voices(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from .synthetic.voices import write_voices as speak
+
+    written = sum(1 for _ in tqdm(speak(options.folder), desc="speaking", unit="file"))
+    print(f"wrote {written} recordings into {options.folder}")
+
+
+def draw(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from .synthetic.to_disk import draw_folder
+
+    with tqdm(total=options.count, desc="drawing", unit="scene") as bar:
+        world = _world(options)
+        manifest = draw_folder(
+            options.folder, options.count, options.seed, world, options.processes, lambda _: bar.update()
+        )
+    print(f"wrote {options.count} scenes and {manifest}")
+
+
+def sheet(options: argparse.Namespace) -> None:
+    from .synthetic import draw_scene
+    from .synthetic.sheet import contact_sheet
+
+    if options.out.suffix.lower() != ".png":
+        raise ValueError(f"{options.out} should end in .png; rename it")
+    world = _world(options)
+    samples = (draw_scene(seed, world) for seed in range(options.seed, options.seed + options.count))
+    contact_sheet(samples, options.shown, options.zoom).save(options.out)
+    print(f"wrote {options.out}")
+
+
 def read_masks(paths: Sequence[Path]) -> "Float[Tensor, 'n f H W']":
     """One mask per file, white where the character is: a picture, held still, or a video.
 
@@ -208,6 +244,43 @@ def _add_inspect(command: argparse.ArgumentParser) -> None:
     command.add_argument("path", type=Path)
 
 
+def _add_synthetic(command: argparse.ArgumentParser) -> None:
+    parts = command.add_subparsers(required=True, metavar="voices | draw | sheet")
+    voices = parts.add_parser("voices", help="real speech into a folder, once, by eSpeak NG")
+    voices.set_defaults(run=write_voices)
+    voices.add_argument("folder", type=Path)
+    drawing = parts.add_parser("draw", help="scenes into a folder, with a manifest")
+    drawing.set_defaults(run=draw)
+    drawing.add_argument("folder", type=Path)
+    drawing.add_argument("--count", type=int, required=True, help="how many scenes, of the seeds from --seed on")
+    drawing.add_argument("--processes", type=int, help="by default one for each core")
+    _add_world(drawing)
+    picture = parts.add_parser("sheet", help="a contact sheet to look at")
+    picture.set_defaults(run=sheet)
+    picture.add_argument("out", type=Path, help="the picture, .png")
+    picture.add_argument("--count", type=int, default=8, help="how many scenes (8)")
+    picture.add_argument("--shown", type=int, default=6, help="frames shown of each (6)")
+    picture.add_argument("--zoom", type=int, default=2, help="enlargement (2)")
+    _add_world(picture)
+
+
+def _add_world(command: argparse.ArgumentParser) -> None:
+    """Options named as the fields of WorldSpec; those left out stay as they are there."""
+    add = command.add_argument
+    add("--seed", type=int, default=0)
+    add("--split", choices=("train", "test"), help="people, voices, places and motions of one are never in the other")
+    add("--voices", help="folder of real speech; without it there is babble")
+    for name in ("width", "height", "frames"):
+        add(f"--{name}", type=int, help="by default 17 frames of 96 x 64")
+    add("--fps", type=float, help="frames per second (12.5)")
+    add("--people", type=int, nargs="+", help="how many; every choice given is as likely as it is often named")
+    add("--motions", nargs="+", help="such as still, turning, leaning, crossing")
+    add("--backgrounds", nargs="+", help="such as park, office, night")
+    add("--modes", nargs="+", help="one, turns, overlap, silent")
+    add("--sounds", nargs="+", help="speech, noise, music, silence")
+    add("--bindings", nargs="+", help="own, shuffled, shared, mute")
+
+
 def _add_models(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", default=TINY, help='"tiny" (built in), our .safetensors, or a model folder')
     command.add_argument("--companions", type=Path, help="folder with text_encoder/, tokenizer/ and vae/, if elsewhere")
@@ -252,6 +325,15 @@ def _check_same_model(kept: "KeptLatents", config: "ModelConfig") -> None:
             f"these latents have {kept.latents.shape[2]} channels and were made by the model {kept.model}; name that "
             f"model with --model ({config.name} has {config.video.latent_channels} channels)"
         )
+
+
+def _world(options: argparse.Namespace) -> "WorldSpec":
+    from dataclasses import fields
+
+    from .synthetic import WorldSpec
+
+    given = {field.name: getattr(options, field.name, None) for field in fields(WorldSpec)}
+    return WorldSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None})
 
 
 def _by_name(paths: list[Path], names: list[str], option: str, read: Callable) -> dict:

@@ -1,0 +1,36 @@
+"""How far a sound opens a mouth: its energy in the band of the voice, for any sound at all."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..types import Audio
+
+BAND = (100.0, 4000.0)  # Hz
+WINDOW = 0.16  # seconds of sound that a frame looks at, bell-shaped around its middle
+WIDE_OPEN = 0.26  # RMS in the band at which a mouth is open as far as it goes; a voice at -20 dB averages 0.1
+CURVE = 0.75  # below 1: quiet sounds open it more than their share
+SHUT = 0.06  # what is less opens nothing
+
+
+def mouth_opening(audio: Audio, frames: int, fps: float) -> Float[Tensor, " f"]:
+    """0..1 for every frame of a clip that starts with the sound; after its end the mouth is shut."""
+    power = np.square(_band(audio))
+    bell = np.hanning(max(3, round(WINDOW * audio.sample_rate)) + 2)[1:-1]
+    smooth = np.convolve(power, bell / bell.sum(), mode="full")[(len(bell) - 1) // 2 :]
+    middles = np.round((np.arange(frames) + 0.5) / fps * audio.sample_rate).astype(int)
+    heard = np.where(middles < len(smooth), smooth[middles.clip(max=len(smooth) - 1)], 0.0)
+    opening = (np.sqrt(heard.clip(min=0)) / WIDE_OPEN) ** CURVE
+    return torch.from_numpy(np.where(opening < SHUT, 0.0, opening).clip(max=1.0)).float()
+
+
+def _band(audio: Audio) -> np.ndarray:
+    from scipy.signal import butter, sosfilt
+
+    low, high = BAND
+    high = min(high, 0.45 * audio.sample_rate)
+    if low >= high:
+        raise ValueError(f"a sound at {audio.sample_rate} Hz has no band of the voice; use 8000 Hz or more")
+    shape = butter(2, (low, high), "bandpass", fs=audio.sample_rate, output="sos")
+    return sosfilt(shape, audio.waveform.double().cpu().numpy())

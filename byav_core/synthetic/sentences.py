@@ -1,0 +1,71 @@
+"""What the voices say, by eSpeak NG's names of languages."""
+
+ENGLISH = (
+    "The kettle is on, and somebody has eaten the last piece of the cake again.",
+    "We could take the early train on Friday and be at the lake before lunch.",
+    "Honestly, I never thought that the little blue boat would make it home.",
+    "Have you watered the tomatoes, or did you leave that for me this time?",
+    "My brother plays the trumpet every morning, and the neighbours play along.",
+    "Turn left at the bakery, walk past the old bridge, and you will see the door.",
+)
+SENTENCES: dict[str, tuple[str, ...]] = {
+    "en-us": ENGLISH,
+    "en": ENGLISH,
+    "en-gb-scotland": ENGLISH,
+    "de": (
+        "Gestern hat es so stark geregnet, dass der Hund nicht vor die Tür wollte.",
+        "Kannst du mir bitte sagen, wo ich meine grünen Gummistiefel gelassen habe?",
+        "Am Sonntag backen wir Waffeln, und danach gehen alle zusammen an den See.",
+        "Der Bus kommt um halb acht, aber meistens ist er ein paar Minuten zu spät.",
+        "Ich habe drei Äpfel, zwei Birnen und eine sehr alte Banane im Rucksack.",
+        "Wenn der Nachbar singt, machen wir das Fenster zu und hören Musik.",
+    ),
+    "fr": (
+        "Ce matin, le chat a renversé tout le lait sur la table de la cuisine.",
+        "Nous partirons demain à midi, si la voiture veut bien démarrer.",
+        "Tu as vu mes lunettes ? Je les avais encore sur le nez il y a une heure.",
+        "La boulangère m'a donné un croissant de plus parce qu'il pleuvait.",
+        "Mon oncle raconte toujours la même histoire, mais jamais la même fin.",
+        "Ouvre la fenêtre, s'il te plaît, on entend chanter les oiseaux.",
+    ),
+    "es": (
+        "El perro de mi vecina ladra cada vez que suena el teléfono.",
+        "Mañana vamos al mercado a comprar naranjas, queso y un poco de pan.",
+        "¿Dónde has dejado las llaves? Llevo media hora buscándolas por toda la casa.",
+        "Mi abuela baila mejor que todos nosotros y nunca se cansa.",
+        "Cuando llegue el verano, pintaremos la puerta de color amarillo.",
+        "No me digas que otra vez se ha parado el reloj de la cocina.",
+    ),
+    "it": (
+        "Domani mattina andiamo al mare, se il treno non è in ritardo.",
+        "Hai già assaggiato la torta di mele che ha fatto mia sorella?",
+        "Il gatto dorme sempre sulla sedia vicino alla finestra.",
+        "Non trovo più il mio ombrello, e fuori sta piovendo a dirotto.",
+        "Quando suona la campana, tutti i bambini corrono in giardino.",
+        "Mio nonno aggiusta biciclette e racconta barzellette molto lunghe.",
+    ),
+    "pl": (
+        "Jutro rano jedziemy nad jezioro i bierzemy ze sobą dużo kanapek.",
+        "Czy widziałeś gdzieś moją zieloną czapkę? Szukam jej od wczoraj.",
+        "Mój brat gra na gitarze, a pies sąsiada śpiewa razem z nim.",
+        "W kuchni pachnie chlebem, więc na pewno wróciła babcia.",
+        "Pociąg spóźnił się tylko trzy minuty, to chyba nowy rekord.",
+        "Kiedy przestanie padać, pójdziemy na długi spacer do lasu.",
+    ),
+    "pt-br": (
+        "Hoje de manhã o papagaio aprendeu a imitar o telefone.",
+        "Vamos fazer um bolo de laranja e convidar todos os vizinhos.",
+        "Você viu onde eu deixei o meu guarda-chuva azul?",
+        "O ônibus passa às sete e meia, mas hoje ele não apareceu.",
+        "A minha tia conta histórias engraçadas até a noite cair.",
+        "Quando o sol voltar, a gente pinta a cerca do jardim.",
+    ),
+    "sv": (
+        "I morgon tar vi båten till ön och stannar där hela dagen.",
+        "Har du sett mina glasögon? Jag hade dem på mig i morse.",
+        "Grannens hund skäller varje gång brevbäraren kommer förbi.",
+        "Vi bakar bullar på söndag, och alla får ta så många de vill.",
+        "När snön har smält ska vi plantera blommor vid den röda grinden.",
+        "Min syster spelar fiol, men bara när ingen lyssnar.",
+    ),
+}
