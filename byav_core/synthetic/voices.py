@@ -61,7 +61,10 @@ def spoken_voices() -> tuple[SpokenVoice, ...]:
 
 
 def write_voices(folder: str | Path) -> Iterator[Path]:
-    """Writes every sentence of every voice as `<split>/<voice>_<number>.wav`, one by one, at RATE and LOUDNESS."""
+    """Writes every sentence of every voice as `<split>/<voice>_<number>.wav`, one by one, at RATE and LOUDNESS.
+
+    The first run in a process gives the same bytes as any other first run; eSpeak NG's own chance goes on in a second.
+    """
     from .espeak import Espeak
 
     espeak = Espeak()
