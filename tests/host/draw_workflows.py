@@ -88,7 +88,7 @@ def matrix(cast: Wire, streams: Wire, mode: str, table: str = "") -> tuple[Box, 
     who = Node(
         "BYAV_AudioCharacterMatrix",
         "Who says what",
-        (330, 330),
+        (330, 390),
         {"streams": streams, "cast": cast, "mode": mode, "table": table},
     )
     return Box("4 · Whose voice is whose", [[who]], BINDING), who["matrix"]
