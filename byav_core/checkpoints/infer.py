@@ -132,7 +132,8 @@ def _transformer(base: TransformerConfig, size: Shapes, stated: Mapping[str, Any
 
 
 def _cross_attention(backbone: TransformerConfig, size: Shapes) -> TransformerConfig:
-    """Intervals follow from how many face and audio layers there are, if any: the release states them unreliably."""
+    """Intervals follow from how many face and audio layers there are, if any: the release states them unreliably.
+    Where several would give that many (every 2nd or 3rd of 4), the stated one counts."""
     layers = backbone.num_layers
     face_layers = size.count(LISTS["face"], -(-layers // backbone.face_interval))
     audio_layers = size.count(LISTS["audio"], -(-layers // backbone.audio_interval))
@@ -141,19 +142,19 @@ def _cross_attention(backbone: TransformerConfig, size: Shapes) -> TransformerCo
     face_heads = _router_heads(size) or backbone.face_heads
     return replace(
         backbone,
-        face_interval=_interval(layers, face_layers, "face"),
+        face_interval=_interval(layers, face_layers, backbone.face_interval, "face"),
         face_heads=face_heads,
         face_head_dim=face_inner // face_heads,
         face_dim=size(f"{LISTS['face']}.0.norm1.weight", 0, backbone.face_dim),
-        audio_interval=_interval(layers, audio_layers, "audio"),
+        audio_interval=_interval(layers, audio_layers, backbone.audio_interval, "audio"),
         audio_heads=backbone.num_attention_heads,
         audio_head_dim=audio_inner // backbone.num_attention_heads,
         audio_dim=size("audio_model.audio_proj_model.norm.weight", 0, backbone.audio_dim),
     )
 
 
-def _interval(layers: int, attentions: int, kind: str) -> int:
-    for interval in range(1, layers + 1):
+def _interval(layers: int, attentions: int, stated: int, kind: str) -> int:
+    for interval in (stated, *range(1, layers + 1)):
         if -(-layers // interval) == attentions:
             return interval
     raise CheckpointError(

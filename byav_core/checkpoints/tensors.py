@@ -109,18 +109,21 @@ def _safetensors_header(path: Path) -> dict[str, Tensor]:
     with _opened(path) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}
         return {
-            name: torch.empty(part.get_shape(), dtype=_dtype(part.get_dtype()), device="meta")
+            name: torch.empty(part.get_shape(), dtype=_dtype(part.get_dtype(), name, path), device="meta")
             for name, part in slices.items()
         }
 
 
-def _dtype(name: str) -> torch.dtype:
-    """safetensors' word for it: F32, BF16, I64, F8_E4M3 ..."""
+def _dtype(word: str, name: str, path: Path) -> torch.dtype:
+    """safetensors' word for it: F32, BF16, I64, F8_E4M3 ... Raises CheckpointError for one that PyTorch has not."""
+    if word in ("BOOL", "C64"):
+        return {"BOOL": torch.bool, "C64": torch.complex64}[word]
     kinds = {"F": "float", "BF": "bfloat", "I": "int", "U": "uint"}
-    if name == "BOOL":
-        return torch.bool
-    word = re.sub(r"^[A-Z]+(?=\d)", lambda kind: kinds[kind[0]], name).lower()
-    return getattr(torch, word + "fn" * word.endswith("e4m3"))
+    ours = re.sub(r"^[A-Z]+(?=\d)", lambda kind: kinds[kind[0]], word).lower()
+    found = getattr(torch, ours + {"e4m3": "fn", "e8m0": "fnu"}.get(ours[-4:], ""), None)
+    if found is None:
+        raise CheckpointError(f"{name} in {path} is stored as {word}, which cannot be read here; use BF16, F16 or F32")
+    return found
 
 
 def _opened(path: Path) -> Any:

@@ -48,6 +48,18 @@ def test_other_extents_are_recognised_from_shapes(infer, transformer):
     assert infer(shapes_of(config)) == config
 
 
+@pytest.mark.parametrize(("layers", "interval"), [(4, 3), (5, 4), (5, 3), (6, 5)])
+def test_where_the_number_of_face_layers_leaves_a_choice_the_stated_interval_counts(infer, layers, interval):
+    config = replace(released(), transformer=replace(released().transformer, num_layers=layers, face_interval=interval))
+    stated = {"cross_attn_interval": interval}
+    assert infer(shapes_of(config), transformer=stated).transformer.face_interval == interval
+
+
+def test_a_stated_interval_that_contradicts_the_weights_does_not_count(infer):
+    config = replace(released(), transformer=replace(released().transformer, num_layers=6, face_interval=2))
+    assert infer(shapes_of(config), transformer={"cross_attn_interval": 1}) == config
+
+
 def test_parts_beside_the_transformer_are_recognised_from_shapes(infer):
     base = released()
     config = replace(

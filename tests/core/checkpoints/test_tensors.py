@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 import sys
@@ -147,11 +148,23 @@ def test_a_missing_file_and_one_of_another_kind_are_named(tmp_path):
         read_tensors(tmp_path / "model.onnx")
 
 
+def test_a_header_with_numbers_of_a_kind_that_torch_has_not_names_them(tmp_path):
+    header = json.dumps({"x": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}).encode()
+    (tmp_path / "4.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(1))
+    with pytest.raises(CheckpointError, match="x in .*4.safetensors is stored as F4"):
+        read_shapes(tmp_path / "4.safetensors")
+
+
 def test_a_header_with_a_dtype_unknown_to_torch_is_still_read_for_the_known(tmp_path):
     save_file(
-        {"small": torch.zeros(3, dtype=torch.float8_e4m3fn), "yes": torch.tensor([True])}, tmp_path / "8.safetensors"
+        {"small": torch.zeros(3, dtype=torch.float8_e4m3fn), "yes": torch.tensor([True]), "z": torch.zeros(2) + 1j},
+        tmp_path / "8.safetensors",
     )
-    assert {t.dtype for t in read_shapes(tmp_path / "8.safetensors").values()} == {torch.float8_e4m3fn, torch.bool}
+    assert {t.dtype for t in read_shapes(tmp_path / "8.safetensors").values()} == {
+        torch.float8_e4m3fn,
+        torch.bool,
+        torch.complex64,
+    }
 
 
 def _mapped_from(address: int) -> str:
