@@ -1,3 +1,4 @@
+import numpy
 import pytest
 import torch
 from PIL import Image
@@ -31,6 +32,16 @@ def test_what_is_transparent_is_white(tmp_path):
 def test_every_kind_of_picture_becomes_three_colours(tmp_path, mode):
     ending = "tif" if mode == "CMYK" else "png"
     assert read_picture(saved(tmp_path / f"a.{ending}", Image.new(mode, (6, 4)))).shape == (3, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "white"), [("16.png", "uint16", 65535), ("32.tif", "int32", 65535), ("f.tif", "float32", 1)]
+)
+def test_deep_greys_are_scaled_and_not_cut_off(tmp_path, name, kind, white):
+    grey = numpy.linspace(0, white, 5).astype(kind)
+    Image.fromarray(numpy.tile(grey, (3, 1))).save(tmp_path / name)
+    for colour in read_picture(tmp_path / name):
+        assert torch.allclose(colour, torch.linspace(0, 1, 5).expand(3, 5), atol=1 / 255)
 
 
 def test_files_that_are_no_pictures_are_named(tmp_path):
