@@ -40,16 +40,26 @@ def write_video(path: str | Path, video: Video, comment: str = "") -> None:
 
 
 def read_video(path: str | Path) -> Video:
-    """Frames 0..1 and the sound mixed to one channel. Raises ValueError when the file has no pictures."""
+    """Frames 0..1 and the sound mixed to one channel.
+
+    Raises FileNotFoundError, or ValueError naming the file when it has no pictures or cannot be read.
+    """
     import av
 
-    with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise ValueError(f"{path} has no video track; give a video file")
-        fps = float(container.streams.video[0].average_rate)
-        pictures = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
-    frames = rearrange(torch.stack(pictures), "f h w c -> f c h w").float() / 255
-    return Video(frames, fps, _read_sound(path))
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no video {path}")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise ValueError(f"{path} has no video track; give a video file")
+            fps = float(container.streams.video[0].average_rate or 0)
+            pictures = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
+        sound = _read_sound(path)
+    except av.error.FFmpegError as error:
+        raise ValueError(f"{path} cannot be read as a video ({error.strerror}); write it as mp4 again") from error
+    if not pictures:
+        raise ValueError(f"the video track of {path} has no frames; write it as mp4 again")
+    return Video(rearrange(torch.stack(pictures), "f h w c -> f c h w").float() / 255, fps, sound)
 
 
 def read_comment(path: str | Path) -> str:

@@ -125,3 +125,21 @@ def test_a_video_cut_short_while_writing_leaves_the_old_file(tmp_path, monkeypat
         write_video(tmp_path / "a.mp4", film(7, audio=clicks(1.0, 16000, (0.1,))))
     assert (tmp_path / "a.mp4").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("text", "text.mp4 cannot be read as a video"),
+        ("cut", "cut.mp4 "),
+        ("folder", "there is no video .*folder.mp4"),
+        ("none", "there is no video .*none.mp4"),
+    ],
+)
+def test_what_is_no_video_is_named(tmp_path, name, sentence):
+    write_video(tmp_path / "whole.mp4", Video(torch.rand(9, 3, 32, 48), 25.0))
+    (tmp_path / "cut.mp4").write_bytes((tmp_path / "whole.mp4").read_bytes()[:1000])
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises((ValueError, FileNotFoundError), match=sentence):
+        read_video(tmp_path / f"{name}.mp4")
