@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from .types import Audio, Video
 
 TINY = "tiny"
+LATENTS = ".latents.safetensors"
+LARGEST = {"width": 16384, "height": 16384, "frames": 100_000}  # H.264 holds no larger picture; an hour is 90,000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         if options.traceback:
             traceback.print_exc()
-        _say(f"error: {error.args[0] if isinstance(error, KeyError) else error}")
+        _say(f"error: {_sentence(error)}")
         return 2
     return 0
 
@@ -66,11 +68,16 @@ def generate(options: argparse.Namespace) -> None:
     """Everything that can be refused is refused before the models are loaded."""
     _check_outputs(options.out, options.film, options.keep)
     _check_router(options)
+    _check_extent(options)
+    place = _placing(options.device)
+    face_model = _encoder(options, "--face-model", options.face_model)
+    speech_model = _encoder(options, "--speech-model", options.speech_model)
     faces = _by_name(options.face, options.name, "--name", _picture)
     voices = _by_name(options.speech, options.voice, "--voice", _sound)
     first_frame = _picture(options.first_frame) if options.first_frame else None
     masks = read_masks(options.mask) if options.mask else None
     settings = _settings(options)
+    _check_who_speaks(options, tuple(voices), tuple(faces))
 
     from .pipeline import Request
     from .pipeline import generate as generate_video
@@ -82,10 +89,10 @@ def generate(options: argparse.Namespace) -> None:
         voices,
         prompt=options.prompt,
         negative=options.negative,
-        width=options.width or config.video.sample_width,
-        height=options.height or config.video.sample_height,
-        frames=options.frames or config.transformer.sample_frames,
-        table=options.matrix and options.matrix.replace(";", "\n"),
+        width=config.video.sample_width if options.width is None else options.width,
+        height=config.video.sample_height if options.height is None else options.height,
+        frames=config.transformer.sample_frames if options.frames is None else options.frames,
+        table=_table(options),
         first_frame=first_frame,
         fit=options.fit,
         router=options.router,
@@ -93,22 +100,21 @@ def generate(options: argparse.Namespace) -> None:
         noise_on_faces=options.noise_on_faces,
         settings=settings,
     )
-    unfinished = options.out.with_suffix(".latents.safetensors")
+    latents = options.keep or options.out.with_suffix(LATENTS)
     with _progress() as on_step:
         made = generate_video(
             models,
-            _perception(options, config),
+            _perception(options, config, face_model, speech_model),
             request,
             on_step=on_step,
-            on_latents=_keeper(unfinished, request, config),
-            place=_placing(options.device),
+            on_latents=_keeper(latents, request, config),
+            place=place,
         )
     _write(options, made.video, made.masks, tuple(faces), config)
     if options.keep:
-        unfinished.replace(options.keep)
         print(f"wrote {options.keep}")
     else:
-        unfinished.unlink()
+        latents.unlink()
 
 
 def decode(options: argparse.Namespace) -> None:
@@ -118,10 +124,11 @@ def decode(options: argparse.Namespace) -> None:
     from .types import Video
 
     _check_outputs(options.out, options.film)
+    place = _placing(options.device)
     kept = read_latents(options.latents)
     models = _models(options)
     _check_same_model(kept, models.config)
-    with _placing(options.device)(models.video.module):
+    with place(models.video.module):
         frames = decode_latents(models, kept.latents)
     masks = None if kept.masks is None else masks_to_frames(kept.masks, kept.clip)
     _write(options, Video(frames, kept.clip.fps, kept.audio), masks, kept.names, models.config)
@@ -301,8 +308,38 @@ def _check_outputs(video: Path, film: Path | None, latents: Path | None = None) 
             raise ValueError(f"{path} should end in {ending}; rename it")
         if not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"there is no folder {path.absolute().parent} for {path.name}; make it first")
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; give the file another name")
+        _check_writable(path)
     if film is not None and film.absolute() == video.absolute():
         raise ValueError(f"--out and --film are both {video}; name two files")
+
+
+def _check_writable(path: Path) -> None:
+    """Tries it with the longest name that will be written there, so that no work is lost in the end."""
+    trial = path.with_name(f".{path.stem}{LATENTS}")
+    try:
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error.strerror}); choose another folder or name") from error
+
+
+def _check_extent(options: argparse.Namespace) -> None:
+    for name, most in LARGEST.items():
+        asked = getattr(options, name)
+        if asked is not None and asked > most:
+            raise ValueError(f"--{name} {asked} is too large; choose at most {most}")
+
+
+def _check_who_speaks(options: argparse.Namespace, voices: tuple[str, ...], people: tuple[str, ...]) -> None:
+    from .matrix import from_table, one_to_one
+    from .model.injection import with_strength
+
+    table = _table(options)
+    matrix = one_to_one(voices, people) if table is None else from_table(table, voices, people)
+    if options.strength:
+        with_strength(matrix.tensor, tuple(options.strength))
 
 
 def _check_router(options: argparse.Namespace) -> None:
@@ -334,6 +371,11 @@ def _world(options: argparse.Namespace) -> "WorldSpec":
 
     given = {field.name: getattr(options, field.name, None) for field in fields(WorldSpec)}
     return WorldSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if v is not None})
+
+
+def _table(options: argparse.Namespace) -> str | None:
+    """The matrix as `from_table` reads it, a line for each voice."""
+    return None if options.matrix is None else options.matrix.replace(";", "\n")
 
 
 def _by_name(paths: list[Path], names: list[str], option: str, read: Callable) -> dict:
@@ -402,7 +444,7 @@ def _models(options: argparse.Namespace) -> "Models":
     return models
 
 
-def _perception(options: argparse.Namespace, config: "ModelConfig") -> "Perception":
+def _perception(options: argparse.Namespace, config: "ModelConfig", face_model: str, speech_model: str) -> "Perception":
     from .encoders.face_insight_clip import load_face_encoder
     from .encoders.speech_wav2vec import load_speech_encoder
     from .perception.locator import FaceLocator
@@ -410,8 +452,8 @@ def _perception(options: argparse.Namespace, config: "ModelConfig") -> "Percepti
     from .pipeline import Perception
     from .routing import LabelSpreading
 
-    face = load_face_encoder(_encoder(options, "--face-model", options.face_model), config.face)
-    speech = load_speech_encoder(_encoder(options, "--speech-model", options.speech_model), config.speech)
+    face = load_face_encoder(face_model, config.face)
+    speech = load_speech_encoder(speech_model, config.speech)
     locator = FaceLocator(face.find, face.recognise)
     segmenter = Sam2Segmenter(options.sam2, locator, _device(options.device)) if options.sam2 else FaceTracks(locator)
     return Perception(face, speech, locator, segmenter, LabelSpreading() if options.refine else None)
@@ -427,9 +469,12 @@ def _device(name: str | None) -> "torch.device":
     import torch
 
     try:
-        return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise ValueError(f"there is no device {name!r} ({error}); use cpu, cuda or mps") from error
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device).item()  # a name alone says nothing: the driver or the build may be missing
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"there is no device {name!r} here ({reason}); use cpu, cuda or mps") from error
+    return device
 
 
 def _placing(name: str | None) -> "Callable[..., AbstractContextManager[None]]":
@@ -505,7 +550,23 @@ def _write(
 
 def _mendable(error: Exception) -> bool:
     """Running out of memory is a plain RuntimeError on some devices; any other one is a fault of ours."""
-    return not isinstance(error, RuntimeError) or "out of memory" in str(error).lower()
+    return not isinstance(error, RuntimeError) or _is_of_memory(error)
+
+
+def _is_of_memory(error: Exception) -> bool:
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        words in said for words in ("out of memory", "can't allocate memory", "cannot allocate memory")
+    )
+
+
+def _sentence(error: Exception) -> str:
+    if _is_of_memory(error):
+        return (
+            f"out of memory ({str(error).splitlines()[0] if str(error) else 'no more to be had'}); choose fewer "
+            "--frames, a smaller --width and --height, or --precision bfloat16"
+        )
+    return str(error.args[0]) if isinstance(error, KeyError) else str(error)
 
 
 def _say(text: str) -> None:

@@ -24,7 +24,8 @@ class KeptLatents:
 
 
 def write_latents(path: str | Path, kept: KeptLatents) -> None:
-    """As safetensors; the words go into its metadata."""
+    """As safetensors; the words go into its metadata. Raises OSError when the file cannot be written."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {"latents": kept.latents, "waveform": kept.audio.waveform}
@@ -37,7 +38,11 @@ def write_latents(path: str | Path, kept: KeptLatents) -> None:
         "model": kept.model,
         "trained": kept.trained,
     }
-    save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path, {"byav": json.dumps(said)})
+    packed = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+    try:
+        save_file(packed, path, {"byav": json.dumps(said)})
+    except SafetensorError as error:
+        raise OSError(f"the latents cannot be written to {path} ({error}); make room, or write elsewhere") from error
 
 
 def read_latents(path: str | Path) -> KeptLatents:
@@ -59,5 +64,5 @@ def read_latents(path: str | Path) -> KeptLatents:
             said["model"],
             said["trained"],
         )
-    except (SafetensorError, KeyError, TypeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no latents that `generate` kept ({error}); give such a file") from error

@@ -112,6 +112,11 @@ class SamplingSettings:
     def __post_init__(self):
         if self.stop_at_step is not None and not 1 <= self.stop_at_step <= self.steps:
             raise ValueError(f"cannot stop after step {self.stop_at_step} of {self.steps}; choose 1 to {self.steps}")
+        if not -(2**63) <= self.seed < 2**64:
+            raise ValueError(f"the seed {self.seed} is beyond what a random generator takes; choose 0 to {2**64 - 1}")
+        for what, values in (("guidance", vars(self.guidance).values()), ("strength", self.strength or ())):
+            if wrong := [value for value in values if not math.isfinite(value)]:
+                raise ValueError(f"a {what} of {wrong[0]} cannot be reckoned with; give a number, such as 1")
 
 
 def add_character(

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from byav_core import __main__ as cli
-from byav_core.latents_file import read_latents
+from byav_core.latents_file import KeptLatents, read_latents, write_latents
 from byav_core.routing import ROUTERS
+from byav_core.types import Clip, silence
 from byav_core.video_file import read_comment, read_video, write_video
 
 SMALL = ["--width", "48", "--height", "32", "--frames", "9", "--steps", "2", "--seed", "3", "--device", "cpu"]
@@ -160,7 +161,21 @@ def test_a_fault_of_ours_is_not_dressed_up_as_the_users(run, tmp_path, monkeypat
         (["--out", "a.mp4", "--audio-interval", "0.9", "0.1"], "not an interval"),
         (["--out", "a.mp4", "--strength", "1"], "1 audio strengths"),
         (["--out", "a.mp4", "--device", "toaster"], "there is no device 'toaster'"),
-        (["--out", "a.mp4", "--model", "none.safetensors"], "there is no none.safetensors"),
+        (["--out", "a.mp4", "--device", "meta"], "there is no device 'meta' here"),
+        (["--out", "a.mp4", "--model", "none.safetensors"], "--face-model is missing"),
+        (
+            ["--out", "a.mp4", "--model", "none.safetensors", "--face-model", "f", "--speech-model", "s"],
+            "there is no none.safetensors",
+        ),
+        (["--out", "a.mp4", "--width", "0"], "width 0 is not a multiple of 16; use 16"),
+        (["--out", "a.mp4", "--frames", "0"], "0 frames do not fit"),
+        (["--out", "a.mp4", "--height", "100000000000000000"], "is too large; choose at most 16384"),
+        (["--out", "a.mp4", "--frames", "4" + "0" * 30 + "1"], "is too large; choose at most 100000"),
+        (["--out", "a.mp4", "--seed", str(2**64)], "the seed 18446744073709551616"),
+        (["--out", "a.mp4", "--guidance", "nan"], "a guidance of nan"),
+        (["--out", "a.mp4", "--strength", "inf", "1"], "a strength of inf"),
+        (["--out", "a.mp4", "--router", "fixed", "--mask", "anna.wav", "--mask", "b.mp4"], "anna.wav cannot be read"),
+        (["--out", "a.mp4", "--router", "fixed", "--mask", "b.mp4", "--mask", "b.mp4"], "there is no video b.mp4"),
         (["--out", "a.mp4", "--face-model", "none"], "none"),
         (["--out", "a.mp4", "--speech-model", "none"], "none"),
         (["--out", "a.mp4", "--sam2", "none"], "SAM 2 weights in none"),
@@ -173,6 +188,38 @@ def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(run, others, sen
     assert code == 2 and len(errors) == 1 and sentence in errors[0]
     assert "Traceback" not in beside and not said
     assert sorted(examples.iterdir()) == before
+
+
+def test_what_cannot_be_written_is_refused_before_any_work(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("byav_core.checkpoints.load.load_models", lambda *_, **__: pytest.fail("models were loaded"))
+    for name in ("folder.mp4", "folder.safetensors"):
+        (tmp_path / name).mkdir()
+    talk = tmp_path / "talk.mp4"
+    for outputs, sentence in (
+        (["--out", tmp_path / "folder.mp4"], "folder.mp4 is a folder"),
+        (["--out", talk, "--film", tmp_path / "folder.mp4"], "folder.mp4 is a folder"),
+        (["--out", talk, "--keep", tmp_path / "folder.safetensors"], "folder.safetensors is a folder"),
+        (["--out", tmp_path / ("n" * 240 + ".mp4")], "cannot be written (File name too long)"),
+    ):
+        code, _, beside = run(*two_people(*outputs))
+        assert code == 2 and sentence in beside
+
+
+def test_latents_that_find_no_room_are_said_in_a_sentence(tmp_path):
+    kept = KeptLatents(
+        torch.zeros(1, 1, 1, 2, 2), None, silence(1.0, 8000), Clip(1, 16, 16, 25.0), ("a",), "tiny", "untrained"
+    )
+    with pytest.raises(OSError, match="cannot be written to .*nowhere"):
+        write_latents(tmp_path / "nowhere" / "a.safetensors", kept)
+
+
+def test_memory_that_does_not_suffice_is_the_users_to_mend(run, tmp_path, monkeypatch):
+    def too_much(*_, **__):
+        torch.empty(2**60)
+
+    monkeypatch.setattr("byav_core.pipeline.sample", too_much)
+    code, _, beside = run(*two_people("--out", tmp_path / "a.mp4"))
+    assert code == 2 and "error: out of memory" in beside and "choose fewer --frames" in beside
 
 
 def test_a_traceback_can_be_asked_for(run):
