@@ -15,6 +15,7 @@ LAYERS = [  # a part may import parts of the layers above its own in this list, 
     {"network", "synthetic"},
     {"checkpoints", "sampling"},
     {"pipeline"},
+    {"training"},
     {"__main__"},
 ]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
@@ -106,6 +107,8 @@ def test_the_entry_point_imports_nothing_when_loaded():
         ("byav_core/pipeline.py", "from byav_core import types", "absolutely"),
         ("byav_core/pipeline.py", "import comfy.utils", "knows nothing of ComfyUI"),
         ("byav_core/pipeline.py", "if True:\n    from nodes import cast", "knows nothing of ComfyUI"),
+        ("byav_core/pipeline.py", "from .training.stages import STAGES", "pipeline may not import training"),
+        ("byav_core/synthetic/world.py", "from ..training import mixture", "synthetic may not import training"),
         ("byav_core/pipeline.py", "from ..nodes import cast", "what lies above"),
         ("byav_core/model/block.py", "from ...nodes.convert import to_core", "what lies above"),
         ("byav_core/pipeline.py", "from .novelty import x", "without a place"),
@@ -127,6 +130,7 @@ def test_a_wrong_import_is_caught(path, source, complaint):
         ("byav_core/routing/__init__.py", "from . import fixed\nfrom ..protocols import Router"),
         ("byav_core/pipeline.py", "from . import types\nfrom .sampling.sampler import denoise"),
         ("byav_core/encoders/text_t5.py", "def load():\n    from transformers import T5EncoderModel"),
+        ("byav_core/training/step.py", "from ..sampling.latents import draw_start\nfrom ..synthetic import draw_scene"),
         (
             "nodes/sampler.py",
             "from comfy_api.latest import io\nfrom ..byav_core.pipeline import sample\nfrom . import cast",
