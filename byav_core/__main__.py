@@ -472,7 +472,7 @@ def _device(name: str | None) -> "torch.device":
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.zeros(1, device=device).item()  # a name alone says nothing: the driver or the build may be missing
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
+        reason = str(error).split("\n")[0].split(". ")[0]
         raise ValueError(f"there is no device {name!r} here ({reason}); use cpu, cuda or mps") from error
     return device
 
