@@ -337,7 +337,8 @@ def sample(
     generator = torch.Generator().manual_seed(settings.seed)
     pixels = config.video.spatial_compression_ratio
     extent = (scene.grid.t, config.video.latent_channels, scene.clip.height // pixels, scene.clip.width // pixels)
-    start = start_latents(models.video, extent, conditions.canvas, scene.frame_to_encode(settings.seed), generator)
+    with cancellable(models.video.module.modules(), check_cancelled):
+        start = start_latents(models.video, extent, conditions.canvas, scene.frame_to_encode(settings.seed), generator)
     return denoise(
         transformer,
         start.to(compute.device),
@@ -373,8 +374,7 @@ def decode(
     models: Models, latents: Float[Tensor, "1 t c H W"], check_cancelled: CheckCancelled | None = None
 ) -> Float[Tensor, "f 3 H2 W2"]:
     """Latents to frames 0..1. Raises FloatingPointError rather than handing on frames that are not numbers."""
-    modules = models.video.module.modules() if check_cancelled else ()
-    with cancellable(modules, check_cancelled):
+    with cancellable(models.video.module.modules(), check_cancelled):
         frames = models.video.decode(latents)[0]
     if not torch.isfinite(frames).all():
         raise FloatingPointError(
