@@ -45,6 +45,25 @@ def test_cancel_inside_a_step_does_not_wait_for_its_end(workflow, client):
     assert stopped - pressed[0] < SECONDS + JITTER
 
 
+def test_cancel_before_the_first_step_does_not_wait_for_the_encoding_of_pictures(workflow, client):
+    prompt = workflow("two_speakers").change("Scene", width=512, height=320, frames=49)
+    prompt = prompt.change("Sampler", steps=2, seed=7)
+    pressed = []
+
+    def press():
+        pressed.append(time.monotonic())
+        client.cancel()
+
+    def press_as_the_sampler_begins(event):
+        if event.kind == "executing" and event.data["node"] == prompt.id("Sampler"):
+            threading.Timer(0.3, press).start()
+
+    run = client.run(prompt, press_as_the_sampler_begins)
+    stopped = time.monotonic()
+    assert run.status == "interrupted", run
+    assert stopped - pressed[0] < SECONDS + JITTER
+
+
 def test_a_run_after_a_cancelled_one_succeeds(workflow, client):
     prompt = workflow("two_speakers").change("Sampler", steps=400, seed=6)
     client.run(prompt, lambda event: client.cancel() if event.kind == "progress" else None)
