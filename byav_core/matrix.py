@@ -110,7 +110,7 @@ def _split(line: str, streams: Names, characters: Names) -> tuple[str, str]:
 def _entries(rest: str, line: str, characters: Names) -> Iterator[tuple[str, float]]:
     """The characters named after the colon, each once, with their weights."""
     met = set()
-    for entry in (part.strip() for part in rest.split(",")):
+    for entry in _between_commas(rest, characters):
         if entry in ("", "-"):
             continue
         name, weight = _weighted(entry, line, characters)
@@ -120,16 +120,32 @@ def _entries(rest: str, line: str, characters: Names) -> Iterator[tuple[str, flo
         yield name, weight
 
 
+def _between_commas(rest: str, characters: Names) -> Iterator[str]:
+    """The entries of a line. A name may hold commas itself, so the longest piece that can be meant is one entry."""
+    parts = rest.split(",")
+    while parts:
+        longest = range(len(parts), 1, -1)
+        taken = next((i for i in longest if _meant(",".join(parts[:i]), characters)), 1)
+        yield ",".join(parts[:taken]).strip()
+        parts = parts[taken:]
+
+
 def _weighted(entry: str, line: str, characters: Names) -> tuple[str, float]:
-    """A name that ends in a number ("Person 2") is a name before it is a weight."""
-    if name := _known(entry, characters):
-        return name, 1.0
-    head, _, tail = entry.rpartition(" ")
-    if (name := _known(head, characters)) and (weight := _number(tail)) is not None:
-        return name, weight
+    if meant := _meant(entry, characters):
+        return meant
     raise ValueError(
         f"{entry!r} in {line!r} is no character known here, nor one with a weight; known are {', '.join(characters)}"
     )
+
+
+def _meant(entry: str, characters: Names) -> tuple[str, float] | None:
+    """A name that ends in a number ("Person 2") is a name before it is a weight."""
+    if name := _known(entry, characters):
+        return name, 1.0
+    head, _, tail = entry.strip().rpartition(" ")
+    if (name := _known(head, characters)) and (weight := _number(tail)) is not None:
+        return name, weight
+    return None
 
 
 def _known(text: str, names: Names) -> str | None:

@@ -1,5 +1,7 @@
 """Character (chained), Speech (chained), Audio-Character Matrix."""
 
+import math
+
 from comfy_api.latest import io, ui
 
 from . import convert, pictures, runtime, sockets
@@ -74,6 +76,7 @@ class Character(io.ComfyNode):
     def execute(cls, name, image, face_encoder, cast=(), box=""):
         from ..byav_core.pipeline import add_character
 
+        name = name.strip()
         runtime.bring(face_encoder.patchers)
         with runtime.listening(cls.hidden.unique_id) as notes:
             picture = convert.only_picture(image, f"reference image of {name}")
@@ -149,6 +152,7 @@ class Speech(io.ComfyNode):
     def execute(cls, name, audio, audio_encoder, start, streams=(), loudness=0.0):
         from ..byav_core.pipeline import add_speech
 
+        name = name.strip()
         runtime.bring(audio_encoder.patchers)
         recording = convert.recording(audio, f"audio of {name}")
         encoder, level = audio_encoder.encoder, loudness or None
@@ -227,6 +231,6 @@ def parse_box(text: str) -> tuple[float, float, float, float] | None:
         left, top, right, bottom = (float(part) for part in text.split(","))
     except ValueError:
         raise ValueError(BOX_SENTENCE.format(box=text)) from None
-    if left >= right or top >= bottom:
+    if not -math.inf < left < right < math.inf or not -math.inf < top < bottom < math.inf:
         raise ValueError(BOX_SENTENCE.format(box=text))
     return left, top, right, bottom

@@ -63,6 +63,11 @@ def to_mask(frames: Float[Tensor, "f H W"]) -> Float[Tensor, "f H W"]:
 
 def recording(audio: dict[str, Any], what: str = "audio") -> Audio:
     """An AUDIO as mono samples, its channels averaged. Raises ValueError for anything but one recording."""
+    if audio is None:
+        raise ValueError(
+            f"the {what} is missing: the node before Speech handed on no sound, as for a video file without a sound "
+            "track; connect a recording"
+        )
     waveform = audio["waveform"]
     if waveform.ndim != 3 or waveform.shape[0] != 1:
         raise ValueError(

@@ -179,7 +179,7 @@ def name_of(routing: NamedMasks, character: str) -> str:
     names, wanted = list(routing.masks), character.strip()
     if wanted in names:
         return wanted
-    if wanted.isdigit() and 1 <= int(wanted) <= len(names):
+    if wanted.isdecimal() and 1 <= int(wanted) <= len(names):
         return names[int(wanted) - 1]
     raise ValueError(
         f"there is no character {wanted!r} here; there are {', '.join(names)}, or numbers 1 to {len(names)}"

@@ -10,6 +10,7 @@ from torch import Tensor
 from .runtime import duration
 
 if TYPE_CHECKING:
+    from ..byav_core.types import SpeechStream
     from .sampler import Run
 
 
@@ -58,12 +59,22 @@ def warnings(run: Run, masks: Float[Tensor, "n f H W"]) -> list[str]:
             if mask.amax() < 0.05
         ),
         *(
+            f"nothing is heard of voice {stream.name}: it is silent, or starts after the end of the video"
+            for stream in run.streams
+            if not heard(stream, seconds)
+        ),
+        *(
             f"voice {stream.name} lasts {stream.audio.seconds:.2f} s, the video {seconds:.2f} s; the rest is not heard"
             for stream in run.streams
-            if stream.audio.seconds > seconds + 1 / run.scene.clip.fps
+            if stream.audio.seconds > seconds + 1 / run.scene.clip.fps and heard(stream, seconds)
         ),
         *(["the weights are untrained: this shows that the graph works, not what the model can do"] * untrained(run)),
     ]
+
+
+def heard(stream: SpeechStream, seconds: float) -> bool:
+    """Whether anything but silence falls into the first `seconds`."""
+    return bool(stream.audio.waveform[: round(seconds * stream.audio.sample_rate)].any())
 
 
 def untrained(run: Run) -> bool:

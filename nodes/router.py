@@ -64,7 +64,7 @@ class CharacterMask(io.ComfyNode):
 
     @classmethod
     def execute(cls, name, mask, masks=None):
-        before = masks.masks if masks is not None else {}
+        name, before = name.strip(), masks.masks if masks is not None else {}
         if name in before:
             raise ValueError(f"there are two masks for {name}; give each character one, with its own name")
         return io.NodeOutput(sockets.NamedMasks({**before, name: convert.mask_frames(mask, f"mask of {name}")}))

@@ -374,7 +374,17 @@ def strengths(text: str, names: tuple[str, ...]) -> tuple[float, ...] | None:
 
 
 def _entries(text: str) -> list[str]:
-    return [entry.strip() for entry in text.replace(",", "\n").splitlines() if entry.strip()]
+    """Lines, and what stands between commas; a name may hold commas itself, so an entry ends with its number."""
+    entries = []
+    for line in text.splitlines():
+        begun = ""
+        for part in line.split(","):
+            begun = f"{begun},{part}" if begun else part.strip()
+            if _number(begun.rpartition(":")[2]) is not None and ":" in begun:
+                entries.append(begun)
+                begun = ""
+        entries += [begun] * bool(begun)
+    return entries
 
 
 def _number(text: str) -> float | None:

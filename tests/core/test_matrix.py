@@ -111,6 +111,11 @@ def test_names_with_colons_and_differing_capitals_are_told_apart():
         from_table("mic: MAX", voices, people)
 
 
+def test_a_name_may_hold_commas():
+    people = ("Smith, Anna", "Anna", "Ben")
+    assert rows(from_table("low: Smith, Anna 0.5, Ben\nhigh: Anna, Ben", VOICES, people)) == [[0.5, 0, 1], [0, 1, 1]]
+
+
 @pytest.mark.parametrize("values", [[[1, 0, 0], [0, 1, 0]], [[0, 0, 0], [0.5, 1, 0.25]], [[0, 0, 0], [0, 0, 0]]])
 def test_a_matrix_written_as_a_table_reads_the_same(values):
     matrix = AudioCharacterMatrix(torch.tensor(values, dtype=torch.float32), VOICES, PEOPLE)

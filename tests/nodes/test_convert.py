@@ -67,6 +67,7 @@ def test_conditioning_of_the_models_own_width_is_taken(convert):
             lambda c: c.recording({"waveform": torch.zeros(2, 1, 9), "sample_rate": 8000}),
             ("(2, 1, 9)", "one recording"),
         ),
+        (lambda c: c.recording(None, "audio of Anna"), ("audio of Anna", "sound track", "connect a recording")),
         (lambda c: c.recording({"waveform": torch.zeros(1, 0, 9), "sample_rate": 8000}), ("no channels",)),
         (lambda c: c.latents({"samples": torch.zeros(1, 4, 8, 8)}, 8, 0.7), ("(1, 4, 8, 8)", "8 channels")),
         (lambda c: c.latents({"samples": torch.zeros(1, 4, 2, 8, 8)}, 8, 0.7), ("8 channels",)),

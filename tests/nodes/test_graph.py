@@ -1,6 +1,7 @@
 """The nodes one after another without a server: what is computed once, what is shown, what files say of themselves."""
 
 import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -178,6 +179,15 @@ def test_the_report_names_model_router_seed_and_who_speaks(parts, route, sample)
     report = sample(route("uniform", **parts)[0], seed=6, **parts)[2]
     for words in ("tiny (untrained)", "48 x 32, 9 frames", "router: uniform", "seed 6", "Anna: speaks with a"):
         assert words in report, report
+
+
+def test_a_voice_that_begins_after_the_video_is_said_to_be_unheard(parts, route, sample, part):
+    late, other = parts["streams"]
+    sound = part("byav_core.sound").delayed(late.audio, 10.0)
+    parts = {**parts, "streams": (replace(late, audio=sound), other)}
+    report = sample(route("uniform", **parts)[0], seed=8, **parts)[2]
+    assert "nothing is heard of voice a" in report and "voice b" not in report.partition("nothing is heard")[2]
+    assert "voice a lasts" not in report
 
 
 def test_frames_film_and_sound_fit_each_other_and_say_untrained(parts, run, route, sample, tmp_path):

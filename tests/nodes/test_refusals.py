@@ -16,6 +16,8 @@ import torch
         ("Character", {"name": "   "}, ("name is empty", "Anna")),
         ("Character", {"box": "1, 2, 3"}, ("1, 2, 3", "left, top, right, bottom")),
         ("Character", {"box": "30, 10, 20, 40"}, ("30, 10, 20, 40",)),
+        ("Character", {"box": "0, 0, inf, inf"}, ("0, 0, inf, inf", "left, top, right, bottom")),
+        ("Character", {"box": "nan, nan, nan, nan"}, ("nan, nan, nan, nan",)),
         ("Speech", {"name": ""}, ("name is empty",)),
         ("Speech", {"start": -1.0}, ("-1", "0 to 3600")),
         ("Speech", {"loudness": 5.0}, ("5", "-60 to 0")),
@@ -102,9 +104,16 @@ def test_two_masks_of_one_name_are_refused(nodes, given):
         nodes["BYAV_CharacterMask"].execute("Anna", torch.ones(1, 4, 4), given(Anna=torch.ones(1, 4, 4)))
 
 
+def test_blanks_around_a_name_do_not_make_another_one(nodes, given):
+    with pytest.raises(ValueError, match="two masks for Anna"):
+        nodes["BYAV_CharacterMask"].execute(" Anna ", torch.ones(1, 4, 4), given(Anna=torch.ones(1, 4, 4)))
+
+
 def test_strengths_follow_the_cast(part):
     strengths = part("nodes.sampler").strengths
     assert strengths("Ben: 0.5", ("Anna", "Ben")) == (1.0, 0.5)
+    assert strengths("Ben: 0.5, Anna: 0.25", ("Anna", "Ben")) == (0.25, 0.5)
+    assert strengths("Smith, Anna: 0.5, Ben: II: 0.2", ("Smith, Anna", "Ben: II")) == (0.5, 0.2)
     assert strengths("", ("Anna", "Ben")) is None
     with pytest.raises(ValueError, match="Zoe.*Anna, Ben"):
         strengths("Zoe: 1", ("Anna", "Ben"))
@@ -116,7 +125,7 @@ def test_characters_are_found_by_name_and_by_number(wanted, name, part, given):
     assert part("nodes.output").name_of(routing, wanted) == name
 
 
-@pytest.mark.parametrize("wanted", ["Zoe", "0", "3"])
+@pytest.mark.parametrize("wanted", ["Zoe", "0", "3", "²"])
 def test_characters_that_are_not_there_are_said_with_those_who_are(wanted, part, given):
     routing = given(Anna=torch.ones(1, 2, 2), Ben=torch.ones(1, 2, 2))
     with pytest.raises(ValueError, match="Anna, Ben"):
