@@ -11,8 +11,18 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 
+class Part:
+    """One part of the model. Its whole numbers count something, so they begin at one; `mask_layer` is an index."""
+
+    def __post_init__(self):
+        """Raises ValueError for an extent, number of layers or interval below one."""
+        counts = {name: value for name, value in vars(self).items() if type(value) is int and name != "mask_layer"}
+        if small := {name: value for name, value in counts.items() if value < 1}:
+            raise ValueError(f"{type(self).__name__} cannot be built with {small}; give numbers from 1 up")
+
+
 @dataclass(frozen=True)
-class TransformerConfig:
+class TransformerConfig(Part):
     """The MM-DiT (CogVideoX) with face and audio cross-attention inside its blocks. Names are diffusers' where it
     has them. in_channels is 3C': noisy latent, references, inpainting frame."""
 
@@ -43,11 +53,6 @@ class TransformerConfig:
     audio_dim: int = 768  # channels of a speech token, e_a
     inflation: Literal["complement", "none"] = "complement"  # §3.3.1: the audio mask leaves out only the others
 
-    def __post_init__(self):
-        """Raises ValueError for an extent or interval below one."""
-        if small := {name: value for name, value in vars(self).items() if type(value) is int and value < 1}:
-            raise ValueError(f"the transformer cannot be built with {small}; every one of them should be at least 1")
-
     @property
     def dim(self) -> int:
         return self.num_attention_heads * self.attention_head_dim
@@ -58,7 +63,7 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True)
-class FaceExtractorConfig:
+class FaceExtractorConfig(Part):
     """The Q-Former that turns face features into e_c: `queries` tokens of `output_dim` per character."""
 
     identity_dim: int = 1280
@@ -75,7 +80,7 @@ class FaceExtractorConfig:
 
 
 @dataclass(frozen=True)
-class SpeechProjectorConfig:
+class SpeechProjectorConfig(Part):
     """Windows of speech hidden states to e_a: `tokens` tokens of `output_dim` per latent frame and stream."""
 
     layers: int = 12
@@ -89,7 +94,7 @@ class SpeechProjectorConfig:
 
 
 @dataclass(frozen=True)
-class RouterConfig:
+class RouterConfig(Part):
     """The Intra-Denoise Router (Appendix A).
 
     head: "softmax" over n characters and the background (paper) or "sigmoid" per character (released).
@@ -111,7 +116,7 @@ class RouterConfig:
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class TextConfig(Part):
     """T5. vocabulary "bytes" needs no tokenizer files (ByT5's), "t5" is the sentencepiece one beside the weights."""
 
     vocabulary: Literal["t5", "bytes"] = "t5"
@@ -124,7 +129,7 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
-class VideoAutoencoderConfig:
+class VideoAutoencoderConfig(Part):
     """AutoencoderKLCogVideoX; four levels halve space three times and time twice."""
 
     block_out_channels: tuple[int, ...] = (128, 256, 256, 512)
@@ -142,7 +147,7 @@ class VideoAutoencoderConfig:
 
 
 @dataclass(frozen=True)
-class FaceEncoderConfig:
+class FaceEncoderConfig(Part):
     """Face recognition vector (identity_dim) and the EVA02-CLIP vision tower; `taps` are the blocks before which
     its feature maps are taken. recognition names the network: InsightFace's, or a small one of our own for tiny()."""
 
@@ -160,7 +165,7 @@ class FaceEncoderConfig:
 
 
 @dataclass(frozen=True)
-class SpeechEncoderConfig:
+class SpeechEncoderConfig(Part):
     """wav2vec2-base-960h, or the same architecture in small."""
 
     hidden_size: int = 768
@@ -172,7 +177,7 @@ class SpeechEncoderConfig:
 
 
 @dataclass(frozen=True)
-class ScheduleConfig:
+class ScheduleConfig(Part):
     """CogVideoX's noise schedule: v-prediction, scaled linear betas, zero terminal SNR, trailing timesteps."""
 
     num_train_timesteps: int = 1000
@@ -205,7 +210,9 @@ class ModelConfig:
     trained: str = "untrained"
 
     def __post_init__(self):
-        """Raises ValueError when two parts that touch do not fit each other."""
+        """Raises ValueError when two parts that touch do not fit each other, or frames have no rate."""
+        if not 0 < self.fps < float("inf"):
+            raise ValueError(f"fps is {self.fps}; give frames per second, such as 25")
         t, f, s, r = self.transformer, self.face_extractor, self.speech_projector, self.router
         meets = [
             ("transformer.in_channels", t.in_channels, "3 x video.latent_channels", 3 * self.video.latent_channels),

@@ -36,6 +36,9 @@ def test_a_whole_number_may_be_written_with_or_without_a_fraction():
         ("transformer.use_learned_positional_embeddings", 1, "expected bool"),
         ("transformer.layers", 4, "config.transformer has unknown fields ['layers']; known are"),
         ("transformer.face_interval", 0, "cannot be built with {'face_interval': 0}"),
+        ("router.attention_heads", 0, "RouterConfig cannot be built with {'attention_heads': 0}"),
+        ("face_extractor.depth", -1, "FaceExtractorConfig cannot be built with {'depth': -1}"),
+        ("fps", 0, "fps is 0.0; give frames per second"),
         ("transformer.face_dim", 81, "transformer.face_dim is 81 but face_extractor.output_dim is 80"),
     ],
 )
