@@ -25,9 +25,10 @@ def chromium_path() -> str:
     return pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(server):
-    """A browser that starts only after the server answers."""
+    """A browser that starts only after the server answers. It ends with its module: while playwright is at work, no
+    other test could run an event loop of its own."""
     path = chromium_path()
     from playwright.sync_api import sync_playwright
 
@@ -37,7 +38,7 @@ def chromium(server):
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def comfyui_page(chromium, server, artifacts):
     """ComfyUI's page with our nodes in its menu; nothing but this machine can be reached from it."""
     context = chromium.new_context(viewport={"width": 1900, "height": 1000})
