@@ -103,6 +103,8 @@ def latents(latent: dict[str, Any], channels: int, scaling_factor: float) -> Flo
 
 def text_tokens(conditioning: list, length: int, channels: int) -> Float[Tensor, "1 l d"]:
     """ComfyUI's CONDITIONING as text tokens. Raises ValueError when another text encoder made it."""
+    if not conditioning:
+        raise ValueError("the conditioning is empty; connect CLIP Text Encode, or leave it unconnected")
     tokens = conditioning[0][0]
     if tokens.ndim != 3 or tokens.shape[-1] != channels or tokens.shape[1] > length:
         raise ValueError(

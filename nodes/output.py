@@ -49,6 +49,7 @@ class MakeVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, frames, model, streams=None):
+        frames = convert.to_image(convert.pictures(frames, "frames"))
         sound = mixed(frames, model, streams)
         video = to_video(frames, model, sound)
         silent = sound or convert.to_audio(silence(len(frames) / model.models.config.fps, 16000))
@@ -160,6 +161,9 @@ def label(model: LoadedModel) -> str:
 
 
 def to_video(images: Tensor, model: LoadedModel, sound: dict | None) -> LabelledVideo:
+    height, width = images.shape[1:3]
+    if height % 2 or width % 2:
+        raise ValueError(f"the frames are {width} x {height}; a video file needs even sides: crop or scale them first")
     rate = Fraction(model.models.config.fps).limit_denominator(1001)
     return LabelledVideo(Types.VideoComponents(images=images, audio=sound, frame_rate=rate), label(model))
 

@@ -323,7 +323,8 @@ def plan(
         coarse=first.coarse_video,
     )
     known = None if router == "intra" else known_masks(source, first.scene, len(first.cast))
-    return sockets.PlannedRouting(router, refinement, source, known)
+    names = tuple(person.name for person in first.cast)
+    return sockets.PlannedRouting(router, refinement, source, names, first.scene.clip, known)
 
 
 def locator_for(face_encoder: sockets.LoadedEncoder) -> CharacterLocator:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..byav_core.matrix import AudioCharacterMatrix
     from ..byav_core.pipeline import Guidance, PreparedScene, Prompt, SamplingSettings, StepReport
     from ..byav_core.protocols import VideoAutoencoder
-    from ..byav_core.types import Character, SpeechStream
+    from ..byav_core.types import Character, Clip, SpeechStream
 
 TILINGS = ["auto", "small tiles"]
 
@@ -221,6 +221,7 @@ class Sampler(io.ComfyNode):
             strength=strengths(strength, tuple(person.name for person in cast)),
             stop_at_step=stop_at_step or None,
         )
+        check_plan(router, tuple(person.name for person in cast), scene.clip)
         matrix = conditioning.matrix_or_one_to_one(matrix, cast, streams)
         run = Run(model, scene, prompt, cast, streams, router, matrix, settings)
         sampled = run.remembered(cls.hidden.unique_id, preview)
@@ -331,6 +332,21 @@ class Run:
         models, names = self.model.models, tuple(person.name for person in self.cast)
         to_frames = self.model.memo.get("preview", (), "fitted", lambda: fit_preview(models.video))
         return lambda report: pictures.step_preview(report, to_frames(report.clean), names)
+
+
+def check_plan(router: sockets.PlannedRouting, names: tuple[str, ...], clip: Clip) -> None:
+    """Raises ValueError when the Router planned for another video, or has the masks of other people or in another
+    order: they would go to the wrong ones. A learned router finds the people it is given; uniform asks for nothing."""
+    if router.name != "uniform" and router.clip != clip:
+        planned, here = (f"{c.width} x {c.height}, {c.frames} frames" for c in (router.clip, clip))
+        raise ValueError(
+            f"the Router planned a video of {planned}, but the Sampler's scene is {here}; connect one Scene to both"
+        )
+    if router.name not in ("intra", "uniform") and router.names != names:
+        raise ValueError(
+            f"the Router has masks of {', '.join(router.names)}, in this order, but the Sampler's cast is "
+            f"{', '.join(names)}; connect the same cast to both"
+        )
 
 
 def decoder_of(model: sockets.LoadedModel, vae: Any, tiling: str) -> VideoAutoencoder:

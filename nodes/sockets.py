@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..byav_core.network import Models
     from ..byav_core.protocols import FaceEncoder, MaskSource, SpeechEncoder
+    from ..byav_core.types import Clip
 
 Model = io.Custom("BYAV_MODEL")
 FaceEncoderLink = io.Custom("BYAV_FACE_ENCODER")
@@ -84,11 +85,13 @@ class LoadedEncoder:
 @dataclass(frozen=True, eq=False)
 class PlannedRouting:
     """Which router, and what it planned: `source` answers the transformer; `masks` are known beforehand or None;
-    `notes` is what the user should hear of it."""
+    `notes` is what the user should hear of it. `names` and `clip`: the people, in order, and the extent of the plan."""
 
     name: str
     refinement: str
     source: MaskSource
+    names: tuple[str, ...]
+    clip: Clip
     masks: Float[Tensor, "n f H W"] | None = None
     notes: tuple[str, ...] = ()
 

@@ -71,6 +71,7 @@ def test_conditioning_of_the_models_own_width_is_taken(convert):
         (lambda c: c.recording({"waveform": torch.zeros(1, 0, 9), "sample_rate": 8000}), ("no channels",)),
         (lambda c: c.latents({"samples": torch.zeros(1, 4, 8, 8)}, 8, 0.7), ("(1, 4, 8, 8)", "8 channels")),
         (lambda c: c.latents({"samples": torch.zeros(1, 4, 2, 8, 8)}, 8, 0.7), ("8 channels",)),
+        (lambda c: c.text_tokens([], 226, 4096), ("empty", "CLIP Text Encode")),
         (lambda c: c.text_tokens([[torch.zeros(1, 77, 768), {}]], 226, 4096), ("77, 768", "4096", "cogvideox")),
     ],
 )

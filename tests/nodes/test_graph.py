@@ -190,6 +190,40 @@ def test_a_voice_that_begins_after_the_video_is_said_to_be_unheard(parts, route,
     assert "voice a lasts" not in report
 
 
+@pytest.mark.parametrize("router", ["pre", "post", "fixed"])
+def test_masks_planned_for_people_in_another_order_are_refused(router, parts, route, sample):
+    """They would bind the voice of one to the face of the other without a word."""
+    planned = replace(route("uniform", **parts)[0], name=router)
+    turned = {**parts, "cast": parts["cast"][::-1]}
+    with pytest.raises(ValueError, match="Anna, Ben.*Ben, Anna.*same cast"):
+        sample(planned, seed=9, **turned)
+
+
+@pytest.mark.parametrize("router", ["intra", "uniform"])
+def test_a_router_without_masks_of_its_own_serves_another_order_of_people(router, parts, route, sample):
+    turned = {**parts, "cast": parts["cast"][::-1]}
+    assert list(sample(route(router, **parts)[0], seed=9, **turned)[3].masks) == ["Ben", "Anna"]
+
+
+def test_a_router_planned_for_another_video_is_refused(parts, run, route, sample):
+    other = run("Scene", model=parts["model"], width=32, height=48, frames=9)[0]
+    with pytest.raises(ValueError, match="48 x 32, 9 frames.*32 x 48, 9 frames.*one Scene"):
+        sample(route("intra", **parts)[0], seed=9, **{**parts, "scene": other})
+
+
+@pytest.mark.parametrize(
+    ("extent", "words"), [((9, 33, 48, 3), "48 x 33.*even sides"), ((0, 32, 48, 3), "at least one picture")]
+)
+def test_frames_that_no_video_can_hold_are_refused(extent, words, run, model):
+    with pytest.raises(ValueError, match=words):
+        run("MakeVideo", frames=torch.zeros(extent), model=model)
+
+
+def test_frames_with_transparency_make_a_video(run, model, tmp_path):
+    video = run("MakeVideo", frames=torch.rand(5, 32, 48, 4), model=model)[0]
+    assert video.get_components().images.shape == (5, 32, 48, 3)
+
+
 def test_frames_film_and_sound_fit_each_other_and_say_untrained(parts, run, route, sample, tmp_path):
     latent, _, _, routing = sample(route("uniform", **parts)[0], seed=7, **parts)
     frames = run("Decode", latent=latent, model=parts["model"])[0]

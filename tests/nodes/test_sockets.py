@@ -1,6 +1,7 @@
 """What travels on links: the memo, older and newer schemas, plans of routing."""
 
 import dataclasses
+import functools
 import gc
 import weakref
 
@@ -88,8 +89,7 @@ def test_a_misspelt_schema_field_is_not_left_out_silently(sockets):
 
 
 def test_plans_of_a_learned_router_are_alike_and_plans_of_masks_are_not(sockets):
+    plan = functools.partial(sockets.PlannedRouting, refinement="off", names=("Anna",), clip=None)
     first, second = Thing(), Thing()
-    assert (
-        sockets.PlannedRouting("intra", "off", first).objects == sockets.PlannedRouting("intra", "off", second).objects
-    )
-    assert sockets.PlannedRouting("fixed", "off", first).objects == (first,)
+    assert plan("intra", source=first).objects == plan("intra", source=second).objects
+    assert plan("fixed", source=first).objects == (first,)
