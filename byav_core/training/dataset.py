@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from ..checkpoints.tensors import unfinished_name
 from ..clip import Entry, Sample, load_sample, read_manifest
 from ..synthetic.to_disk import MANIFEST
 from .example import Encoders, Example, read_example, seed_of, write_example
@@ -86,7 +87,9 @@ class Examples:
         self.folder.mkdir(parents=True, exist_ok=True)
         mark = self.folder / "encoders.json"
         if not mark.is_file():
-            mark.write_text(self.sign, encoding="utf-8")
+            unfinished = unfinished_name(mark)  # other processes may be about to read it
+            unfinished.write_text(self.sign, encoding="utf-8")
+            unfinished.replace(mark)
         elif mark.read_text(encoding="utf-8") != self.sign:
             raise ValueError(f"{self.folder} was encoded for another model or from other samples; remove or rename it")
 

@@ -15,20 +15,20 @@ from byav_core.training.example import Encoders
 from byav_core.training.mixture import Mixture, Passes, copies
 from byav_core.types import Audio
 
-FPS, FRAMES, HEIGHT, WIDTH, RATE = 12.5, 9, 32, 48, 16000
+FPS, FRAMES, HEIGHT, WIDTH, SIDE, RATE = 12.5, 9, 32, 48, 16, 16000
 
 
 def square_people(seed: int, characters: int) -> Sample:
-    """Each character a square of its own colour in a column of its own; at odd seeds one voice fewer than people."""
+    """Each character a square of its own colour that fills a token and jumps from one row of them to the other; at odd
+    seeds there is one voice fewer than people."""
     generator = torch.Generator().manual_seed(seed)
     colours = torch.rand(characters, 3, generator=generator)
     frames, masks = torch.full((FRAMES, 3, HEIGHT, WIDTH), 0.3), torch.zeros(characters, FRAMES, HEIGHT, WIDTH)
-    column = WIDTH // characters
     for i in range(characters):
         for f in range(FRAMES):
-            top, left = (2 * f) % (HEIGHT - 16), i * column
-            frames[f, :, top : top + 16, left : left + min(16, column)] = colours[i, :, None, None]
-            masks[i, f, top : top + 16, left : left + min(16, column)] = 1
+            top, left = SIDE * ((f > 4) ^ (i % 2)), SIDE * i
+            frames[f, :, top : top + SIDE, left : left + SIDE] = colours[i, :, None, None]
+            masks[i, f, top : top + SIDE, left : left + SIDE] = 1
     streams = max(1, characters - seed % 2)
     time = torch.arange(round(FRAMES / FPS * RATE)) / RATE
     waves = [torch.sin(time * 700 * (i + 1)) * torch.sin(time * 5 * (i + 1)) ** 2 * 0.5 for i in range(streams)]
@@ -44,10 +44,20 @@ def square_people(seed: int, characters: int) -> Sample:
     )
 
 
+@pytest.fixture(autouse=True)
+def fresh_accelerator():
+    """accelerate keeps the first precision that a process asks for."""
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    yield
+    for state in (AcceleratorState, GradientState, PartialState):
+        state._reset_state()
+
+
 @pytest.fixture(scope="session")
 def small_config():
     base = tiny()
-    return replace(base, name="small", fps=FPS, transformer=replace(base.transformer, num_layers=2))
+    return replace(base, name="small", fps=FPS, transformer=replace(base.transformer, num_layers=3))
 
 
 @pytest.fixture(scope="session")
@@ -69,9 +79,14 @@ def network(small_config):
 
 
 @pytest.fixture(scope="session")
-def passes(encoders, squares, tmp_path_factory):
+def examples(encoders, squares, tmp_path_factory):
+    """Each clip encoded once for all tests."""
+    return Examples(squares, encoders, tmp_path_factory.mktemp("encoded"))
+
+
+@pytest.fixture(scope="session")
+def passes(encoders, squares, examples):
     """Batches of two rows, half of them with a single character."""
-    examples = Examples(squares, encoders, tmp_path_factory.mktemp("encoded"))
     return Passes(examples, Mixture(squares, single=0.5, rows=2, seed=0), encoders.models.text(""))
 
 

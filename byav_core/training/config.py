@@ -1,0 +1,128 @@
+"""A training as plain values, read from a JSON file: `configs/` has one for the tiny model and the paper's."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..config import PRESETS, build
+from .stages import STAGES, Stage
+
+
+@dataclass(frozen=True)
+class Data:
+    """Either `folder`, with a manifest, or `drawn`: how many scenes of the drawn world to make on the fly, shared by
+    the numbers of `people`; their seeds begin at `first_seed`, their voices are in the folder `voices`.
+
+    keep: whether what the frozen encoders see is kept on disk; scenes are then drawn once. encode_on: the device of
+    the encoders; on "cpu" the workers share the work.
+    """
+
+    folder: str | None = None
+    drawn: int = 0
+    people: tuple[int, ...] = (1, 2)
+    first_seed: int = 0
+    voices: str | None = None
+    keep: bool = True
+    encode_on: str = "cpu"
+
+    def __post_init__(self):
+        if (self.folder is None) == (self.drawn == 0):
+            raise ValueError("data needs either a folder of samples or a number of scenes to be drawn, one of the two")
+
+
+@dataclass(frozen=True)
+class Every:
+    """Steps from one line of the log, contact sheet and checkpoint to the next; 0 for no sheets. keep: how many states
+    to go on from stay on disk. clips, sampling_steps: of a sheet."""
+
+    log: int = 1
+    sheet: int = 500
+    save: int = 500
+    keep: int = 2
+    clips: int = 4
+    sampling_steps: int = 20
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A training of the three stages.
+
+    model: the preset to start untrained, if `start` names no weights: a file of ours, or the folder of ConsisID or
+    CogVideoX-5B-I2V. companions: folder or file of text encoder and video autoencoder, where they lie elsewhere.
+    face_model, speech_model: folders of the frozen encoders, or "tiny".
+    rows: clips that go through the network at once on one device; a step has the stage's `batch` of them, in as many
+    passes as it takes. precision: "no" is float32; with "bf16" trained weights stay in float32.
+    ema: how much of the averaged weights stays in a step; they are what is saved. 0 for none.
+    """
+
+    data: Data
+    output: str
+    model: str = "tiny"
+    start: str | None = None
+    companions: str | None = None
+    face_model: str = "tiny"
+    speech_model: str = "tiny"
+    stages: tuple[Stage, ...] = STAGES
+    rows: int = 1
+    precision: Literal["no", "bf16"] = "no"
+    gradient_checkpointing: bool = False
+    betas: tuple[float, ...] = (0.9, 0.95)
+    weight_decay: float = 1e-4
+    gradient_clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 42
+    workers: int = 2
+    every: Every = field(default_factory=Every)
+
+    def __post_init__(self):
+        """Raises ValueError for a model that is none, and for batches that do not divide into passes."""
+        if self.model not in PRESETS:
+            raise ValueError(f"there is no model {self.model!r}; choose one of {', '.join(PRESETS)}")
+        if wrong := [stage.name for stage in self.stages if stage.batch % self.rows]:
+            raise ValueError(f"the batch of {', '.join(wrong)} is no multiple of rows, {self.rows}; change one of them")
+
+    def stage(self, number: int) -> Stage:
+        """Stage 1, 2 or 3."""
+        if not 1 <= number <= len(self.stages):
+            raise ValueError(f"there is no stage {number}; there are 1 to {len(self.stages)}")
+        return self.stages[number - 1]
+
+    def weights(self, number: int) -> Path:
+        """What a stage leaves behind."""
+        return Path(self.output) / f"stage-{number}.safetensors"
+
+    @property
+    def companions_folder(self) -> str | None:
+        """Where text encoder and video autoencoder stay; None if they travel inside the weights."""
+        if self.companions or not self.start:
+            return self.companions
+        return self.start if Path(self.start).is_dir() else None
+
+
+def read_training(path: str | Path) -> TrainingConfig:
+    """A JSON file. Its "stages" say only what is unlike the paper, by the stage's name: {"stage 1": {"steps": 100}}.
+
+    Raises FileNotFoundError, and ValueError naming the field that is unknown, missing or of another kind.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no training configuration {path}")
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if isinstance(values, dict):
+        values["stages"] = _stages(values.get("stages", {}))
+    return build(TrainingConfig, values, str(path))
+
+
+def _stages(changes: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    if unknown := sorted(set(changes) - {stage.name for stage in STAGES}):
+        raise ValueError(f"there are no stages {unknown}; there are {', '.join(stage.name for stage in STAGES)}")
+    return [_changed(asdict(stage), changes.get(stage.name, {})) for stage in STAGES]
+
+
+def _changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Groups of values (drops, losses) are changed value by value."""
+    inner = {k: _changed(values[k], v) for k, v in changes.items() if isinstance(v, dict) and k in values}
+    return values | changes | inner

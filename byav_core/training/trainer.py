@@ -1,0 +1,306 @@
+"""The loop around the step, on accelerate: one process or many, any precision, stopped and taken up again.
+
+What is trained does not depend on the number of processes: a step's batch is cut into passes, numbered through, and
+each process takes its share of them.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, DistributedType
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ..network import Models
+from ..pipeline import Compute
+from .config import TrainingConfig
+from .dataset import Examples, Source
+from .example import seed_of
+from .journal import Journal
+from .mixture import Batch, Mixture, Passes
+from .show import Shown, sheet, stage_clips
+from .stages import Stage, adapt, freeze
+from .start import clips_to_show, encoders_of, examples_of, finished, source_of, starting_models, write_weights
+from .states import States
+from .step import TERMS, TrainingStep
+
+logger = logging.getLogger(__name__)
+LOGGED = ("total", *TERMS, "iou")
+
+
+def train(config: TrainingConfig, number: int, *, resume: bool = False, source: Source | None = None) -> Path:
+    """Trains stage 1, 2 or 3 and gives the file with its weights.
+
+    resume: go on from the last state on disk, if there is one. source: other clips than the configuration names.
+    Raises FileNotFoundError when what the stage starts from is not there, FloatingPointError when a loss is no number.
+    """
+    stage = config.stage(number)
+    models = starting_models(config, number)
+    source = source or source_of(config, models.config)
+    accelerator = make_accelerator(config, stage, models)
+    examples = examples_of(config, encoders_of(config, models, source), source)
+    encode_all(examples, accelerator, config)
+    run = Run.prepare(config, number, models, examples, accelerator)
+    return run.to_the_end(resume)
+
+
+def make_accelerator(config: TrainingConfig, stage: Stage, models: Models) -> Accelerator:
+    """Raises ValueError when the batch does not divide among the processes."""
+    unread = models.config.router.mask_layer is not None  # then layers of the router that nobody asks have no gradient
+    accelerator = Accelerator(
+        mixed_precision=config.precision,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unread)],
+    )
+    at_once = config.rows * accelerator.num_processes
+    if stage.batch % at_once:
+        raise ValueError(
+            f"{stage.name} has a batch of {stage.batch} clips, which {accelerator.num_processes} processes of "
+            f"{config.rows} clips cannot share; choose a multiple of {at_once}"
+        )
+    accelerator.gradient_accumulation_steps = stage.batch // at_once
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:  # which looks at loaders, and ours is not prepared
+        accelerator.state.deepspeed_plugin.deepspeed_config |= {
+            "train_micro_batch_size_per_gpu": config.rows,
+            "gradient_accumulation_steps": stage.batch // at_once,
+        }
+    return accelerator
+
+
+def encode_all(examples: Examples, accelerator: Accelerator, config: TrainingConfig) -> None:
+    """What is to be kept and is not there yet; every process a share of it."""
+    missing = examples.missing()[accelerator.process_index :: accelerator.num_processes]
+    modules = examples.encoders.modules
+    for module in modules:
+        module.to(config.data.encode_on)
+    workers = config.workers if config.data.encode_on == "cpu" else 0
+    loader = DataLoader(Encoded(examples, missing), batch_size=None, num_workers=workers)
+    for _ in tqdm(loader, desc="encoding", unit="clip", disable=not (missing and accelerator.is_main_process)):
+        pass
+    for module in modules:
+        module.to("cpu")
+    accelerator.wait_for_everyone()
+
+
+@dataclass(frozen=True)
+class Encoded(Dataset):
+    """Encodes when asked; for the workers of a loader."""
+
+    examples: Examples
+    wanted: Sequence[tuple[int, int]]
+
+    def __len__(self) -> int:
+        return len(self.wanted)
+
+    def __getitem__(self, place: int) -> str:
+        return self.examples.example(*self.wanted[place]).name
+
+
+def learning_rate(stage: Stage, step: int) -> float:
+    """Of the step that follows after `step` others: rises in a line, then falls to zero as a cosine."""
+    if step < stage.warm_up:
+        return stage.learning_rate * (step + 1) / stage.warm_up
+    done = (step - stage.warm_up) / max(1, stage.steps - stage.warm_up)
+    return stage.learning_rate * (1 + math.cos(math.pi * done)) / 2
+
+
+@dataclass
+class Run:
+    """One stage in one process."""
+
+    config: TrainingConfig
+    number: int
+    models: Models
+    accelerator: Accelerator
+    step_module: nn.Module
+    trained: list[nn.Parameter]
+    optimizer: Any
+    average: EMAModel | None
+    passes: Passes
+    states: States
+    shown: tuple[Shown, ...]
+
+    @classmethod
+    def prepare(
+        cls, config: TrainingConfig, number: int, models: Models, examples: Examples, accelerator: Accelerator
+    ) -> "Run":
+        stage, network = config.stage(number), models.network
+        no_text = models.text("")
+        shown = stage_clips(_to_show(config, examples, accelerator), examples.encoders)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(config.seed, "adapters", number) % 2**63)
+            adapt(network, stage)
+        freeze(network, stage)
+        to_precision(network, config)
+        if config.gradient_checkpointing:
+            network.transformer.enable_gradient_checkpointing()
+        module = TrainingStep(network.train(), stage, models.config.schedule)
+        optimizer = torch.optim.AdamW(
+            [p for p in module.parameters() if p.requires_grad], lr=0.0, betas=config.betas, eps=1e-8,
+            weight_decay=config.weight_decay,
+        )  # fmt: skip
+        module, optimizer = accelerator.prepare(module, optimizer)
+        trained = [p for p in module.parameters() if p.requires_grad]
+        average = EMAModel(trained, decay=config.ema) if config.ema else None
+        mixture = Mixture(examples.source, stage.single_character, config.rows, config.seed)
+        states = States(Path(config.output) / "states" / f"stage-{number}", accelerator, average, config.every.keep)
+        passes = Passes(examples, mixture, no_text)
+        return cls(config, number, models, accelerator, module, trained, optimizer, average, passes, states, shown)
+
+    @property
+    def stage(self) -> Stage:
+        return self.config.stage(self.number)
+
+    def to_the_end(self, resume: bool) -> Path:
+        done = self.states.load_last() if resume else self.states.forget()
+        journal = self._journal(done)
+        accelerator, stage = self.accelerator, self.stage
+        batches = iter(self._loader(done))
+        bar = tqdm(
+            total=stage.steps, initial=done, desc=stage.name, unit="step", disable=not accelerator.is_main_process
+        )
+        for step in range(done, stage.steps):
+            values = self._step(step, batches)
+            bar.update()
+            bar.set_postfix(loss=f"{values['total']:.4f}")
+            self._report(step + 1, values, journal)
+        bar.close()
+        if journal:
+            journal.close()
+        return self.config.weights(self.number)
+
+    def _step(self, step: int, batches: Iterator[tuple[int, Batch]]) -> dict[str, float]:
+        """All passes of a step, then the optimiser. Gives the means over all passes of all processes."""
+        accelerator, rate = self.accelerator, learning_rate(self.stage, step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        found, norm = [], 0.0
+        for _ in range(accelerator.gradient_accumulation_steps):
+            number, batch = next(batches)
+            with accelerator.accumulate(self.step_module):
+                generator = torch.Generator().manual_seed(seed_of(self.config.seed, "step", number))
+                losses = self.step_module(batch, generator)
+                accelerator.backward(losses["total"])
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_(self.trained, self.config.gradient_clip)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            found.append(_vector(losses))
+        if self.average:
+            self.average.step(self.trained)
+        means = accelerator.gather(torch.stack(found)).nanmean(dim=0).tolist()
+        values = {name: value for name, value in zip(LOGGED, means, strict=True) if not math.isnan(value)}
+        if not math.isfinite(values.get("total", math.nan)):
+            raise FloatingPointError(
+                f"the loss of step {step + 1} of {self.stage.name} is no number; lower the learning rate, or train in "
+                'precision "no", and go on from the last state'
+            )
+        return values | {"learning_rate": rate, "gradient_norm": float(norm if norm is not None else 0.0)}
+
+    def _report(self, done: int, values: dict[str, float], journal: Journal | None) -> None:
+        every, last = self.config.every, done == self.stage.steps
+        if journal and (done % every.log == 0 or last):
+            journal.write(done, values)
+        if self.shown and every.sheet and (done % every.sheet == 0 or last):
+            with self._averaged():
+                journal.show(done, self._sheet())
+        if done % every.save == 0 or last:
+            self.states.save(done)
+            self._write_weights(done)
+
+    def _sheet(self):
+        network, device = self.models.network.eval(), self.accelerator.device
+        self.models.video.module.to(device)
+        with self.accelerator.autocast():
+            drawn = sheet(
+                self.shown, self.models, self.stage, self.config.every.sampling_steps, Compute(device, torch.float32)
+            )
+        self.models.video.module.to("cpu")
+        network.train()
+        return drawn
+
+    def _write_weights(self, done: int) -> None:
+        """The averaged weights; whoever finds the file while training goes on is told how far it is."""
+        stage, config = self.stage, self.models.config
+        said = stage.name if done == stage.steps else f"{stage.name}, step {done} of {stage.steps}"
+        with self._averaged():
+            state = self.accelerator.get_state_dict(self.step_module)
+            if self.accelerator.is_main_process:
+                own = {key.removeprefix("network."): x for key, x in state.items() if key.startswith("network.")}
+                write_weights(self.config, self.number, self.models, finished(own, config, said))
+        self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights are in the network for as long as this lasts."""
+        if self.average is None:
+            yield
+            return
+        self.average.store(self.trained)
+        self.average.copy_to(self.trained)
+        try:
+            yield
+        finally:
+            self.average.restore(self.trained)
+
+    def _loader(self, done: int) -> DataLoader:
+        """This process's passes from step `done` on, numbered."""
+        each, here, all_ = (
+            self.accelerator.gradient_accumulation_steps,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        mine = range(done * each * all_ + here, self.stage.steps * each * all_, all_)
+        return DataLoader(
+            Numbered(self.passes), sampler=mine, batch_size=None, num_workers=self.config.workers,
+            collate_fn=_as_it_is, persistent_workers=False,
+        )  # fmt: skip
+
+    def _journal(self, done: int) -> Journal | None:
+        if not self.accelerator.is_main_process:
+            return None
+        return Journal(Path(self.config.output), f"stage-{self.number}", done)
+
+
+@dataclass(frozen=True)
+class Numbered(Dataset):
+    """Passes together with their numbers, from which their noise follows."""
+
+    passes: Passes
+
+    def __getitem__(self, number: int) -> tuple[int, Batch]:
+        return number, self.passes[number]
+
+
+def to_precision(network: nn.Module, config: TrainingConfig) -> None:
+    """What trains is float32. With bf16, matrices that do not train are kept in it; norms and biases stay."""
+    frozen = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    for parameter in network.parameters():
+        wide = parameter.requires_grad or parameter.ndim < 2
+        parameter.data = parameter.data.to(torch.float32 if wide else frozen)
+
+
+def _to_show(config: TrainingConfig, examples: Examples, accelerator: Accelerator) -> list:
+    """Only one process draws sheets, and only where it has the weights by itself."""
+    whole = accelerator.distributed_type in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+    if not (accelerator.is_main_process and whole and config.every.sheet and config.every.clips):
+        return []
+    return clips_to_show(config, examples.encoders.models.config, examples.source)
+
+
+def _vector(losses: dict[str, Tensor]) -> Tensor:
+    """The losses in the order of LOGGED; what was not measured in this pass is no number."""
+    missing = torch.full_like(losses["total"], math.nan)
+    return torch.stack([losses.get(name, missing).detach().float() for name in LOGGED])
+
+
+def _as_it_is(item):
+    return item
