@@ -90,7 +90,8 @@ class LoadModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, precision="auto", vae=None, clip=None, companions=files.BESIDE):
-        models = load(model, runtime.precision(precision), companions, vae, clip)
+        with runtime.told_what_to_install():
+            models = load(model, runtime.precision(precision), companions, vae, clip)
         return io.NodeOutput(sockets.LoadedModel(model, models, patchers_of(models)))
 
 
@@ -129,9 +130,10 @@ class LoadFaceEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, face_encoder):
-        from ..byav_core.encoders.face_insight_clip import load_face_encoder
+        with runtime.told_what_to_install():
+            from ..byav_core.encoders.face_insight_clip import load_face_encoder
 
-        encoder = load_face_encoder(place_of(face_encoder, files.KEY), config_for(face_encoder).face)
+            encoder = load_face_encoder(place_of(face_encoder, files.KEY), config_for(face_encoder).face)
         return io.NodeOutput(sockets.LoadedEncoder(face_encoder, encoder, (runtime.hold(encoder.modules),)))
 
 
@@ -170,10 +172,11 @@ class LoadAudioEncoder(io.ComfyNode):
 
     @classmethod
     def execute(cls, audio_encoder):
-        from ..byav_core.encoders.speech_wav2vec import load_speech_encoder
-
         config = config_for(audio_encoder)
-        encoder = load_speech_encoder(place_of(audio_encoder, *files.AUDIO_KEYS), config.speech)
+        with runtime.told_what_to_install():
+            from ..byav_core.encoders.speech_wav2vec import load_speech_encoder
+
+            encoder = load_speech_encoder(place_of(audio_encoder, *files.AUDIO_KEYS), config.speech)
         patchers = (runtime.hold(encoder.modules),)
         return io.NodeOutput(sockets.LoadedEncoder(audio_encoder, encoder, patchers, config.fps))
 

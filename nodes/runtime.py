@@ -168,6 +168,18 @@ def listening(node_id: str | None) -> Iterator[list[str]]:
         say(node_id, "\n".join(notes))
 
 
+@contextmanager
+def told_what_to_install() -> Iterator[None]:
+    """Where a package is not installed, says how to install it, rather than only that there is no such module."""
+    from . import INSTALL
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        sentence = f"this node needs the Python package {error.name}, which is not installed; {INSTALL}"
+        raise ModuleNotFoundError(sentence, name=error.name) from error
+
+
 def say(node_id: str | None, text: str) -> None:
     """A line of text on the node, if a server is there to send it."""
     from server import PromptServer

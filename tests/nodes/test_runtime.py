@@ -88,3 +88,9 @@ def test_weights_in_half_precision_serve_inputs_in_full(runtime, host):
 def test_precision_auto_is_full_on_a_cpu(runtime, host):
     assert runtime.precision("auto") == torch.float32
     assert runtime.precision("bfloat16") == torch.bfloat16
+
+
+def test_a_package_that_is_not_installed_is_said_with_how_to_install_it(runtime):
+    with pytest.raises(ModuleNotFoundError, match="package no_such_package.*requirements.txt"):
+        with runtime.told_what_to_install():
+            import no_such_package  # noqa: F401
