@@ -156,7 +156,9 @@ class Speech(io.ComfyNode):
         runtime.bring(audio_encoder.patchers)
         recording = convert.recording(audio, f"audio of {name}")
         encoder, level = audio_encoder.encoder, loudness or None
-        return io.NodeOutput(add_speech(streams or (), name, recording, encoder, audio_encoder.fps, start, level))
+        with runtime.told_what_to_install():
+            streams = add_speech(streams or (), name, recording, encoder, audio_encoder.fps, start, level)
+        return io.NodeOutput(streams)
 
 
 class AudioCharacterMatrix(io.ComfyNode):
