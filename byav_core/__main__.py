@@ -1,4 +1,4 @@
-"""python -m byav_core generate | decode | convert | inspect | synthetic.
+"""python -m byav_core generate | decode | convert | inspect | synthetic | train.
 
 What the user can mend is said in one sentence, with exit code 2. Heavy libraries are imported by the command that
 needs them, after what can be checked without them.
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .pipeline import Guidance, Perception, Request, SamplingSettings
     from .sampling.sampler import StepReport
     from .synthetic import WorldSpec
+    from .training.config import TrainingConfig
     from .types import Audio, Video
 
 TINY = "tiny"
@@ -55,12 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m byav_core", description="Several people talking in one scene.")
     top.add_argument("--traceback", action="store_true", help="show where an error comes from")
-    commands = top.add_subparsers(required=True, metavar="generate | decode | convert | inspect | synthetic")
+    commands = top.add_subparsers(required=True, metavar="generate | decode | convert | inspect | synthetic | train")
     _add_generate(commands.add_parser("generate", help="portraits, voices and a prompt to a video"))
     _add_decode(commands.add_parser("decode", help="latents that generate kept, to a video"))
     _add_convert(commands.add_parser("convert", help="weights from one format to another"))
     _add_inspect(commands.add_parser("inspect", help="say what a weights file or model folder is"))
     _add_synthetic(commands.add_parser("synthetic", help="a drawn world in which the truth is known"))
+    _add_train(commands.add_parser("train", help="one of the three stages of training"))
     return top
 
 
@@ -181,6 +183,22 @@ def sheet(options: argparse.Namespace) -> None:
     print(f"wrote {options.out}")
 
 
+def train(options: argparse.Namespace) -> None:
+    from .training.config import read_training
+
+    config = read_training(options.config)
+    if options.memory:
+        print(_memory(config, options.gpus))
+        return
+    if options.stage is None:
+        raise ValueError("which stage? name it with --stage 1, 2 or 3, or ask for the memory needed with --memory")
+    config.stage(options.stage)
+
+    from .training.trainer import train as train_stage
+
+    print(f"wrote {train_stage(config, options.stage, resume=options.resume)}")
+
+
 def read_masks(paths: Sequence[Path]) -> "Float[Tensor, 'n f H W']":
     """One mask per file, white where the character is: a picture, held still, or a video.
 
@@ -286,6 +304,16 @@ def _add_world(command: argparse.ArgumentParser) -> None:
     add("--modes", nargs="+", help="one, turns, overlap, silent")
     add("--sounds", nargs="+", help="speech, noise, music, silence")
     add("--bindings", nargs="+", help="own, shuffled, shared, mute")
+
+
+def _add_train(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=train)
+    add = command.add_argument
+    add("--config", type=Path, required=True, help="a JSON file, as those in byav_core/training/configs")
+    add("--stage", type=int, help="1, 2 or 3; each starts from what the one before left")
+    add("--resume", action="store_true", help="go on from the last state on disk")
+    add("--memory", action="store_true", help="train nothing, say how much memory each stage needs per GPU")
+    add("--gpus", type=int, default=8, help="for --memory (8)")
 
 
 def _add_models(command: argparse.ArgumentParser) -> None:
@@ -546,6 +574,16 @@ def _write(
     if options.film and masks is not None:
         write_video(options.film, Video(overlay(video.frames, masks, names), video.fps, video.audio), comment)
         print(f"wrote {options.film} ({config.trained})")
+
+
+def _memory(config: "TrainingConfig", gpus: int) -> str:
+    from .config import PRESETS
+    from .training.memory import table
+    from .types import Clip
+
+    model = PRESETS[config.model]()
+    clip = Clip(model.transformer.sample_frames, model.video.sample_height, model.video.sample_width, model.fps)
+    return table(config, model, clip, gpus)
 
 
 def _mendable(error: Exception) -> bool:
