@@ -1,5 +1,7 @@
 """The mask film: frames with every character's region tinted in a colour of its own, and the name written on it."""
 
+from functools import cache
+
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -7,6 +9,22 @@ from torch import Tensor
 
 # Okabe and Ito's colours, told apart by every common kind of colour vision; black and yellow-on-white left out.
 PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (204, 121, 167), (213, 94, 0), (0, 114, 178), (240, 228, 66))
+
+# Fonts of the usual systems with the letters of many languages; Pillow's own has plain Latin ones only.
+FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "arialuni.ttf", "Arial Unicode.ttf", "arial.ttf", "Arial.ttf")
+
+
+@cache
+def lettering(size: int):
+    """Letters of that height in pixels: of the first of FONTS that the system has, else Pillow's own."""
+    from PIL import ImageFont
+
+    for name in FONTS:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    return ImageFont.load_default(size=size)
 
 
 def colours(n: int) -> Float[Tensor, "n 3"]:
@@ -50,12 +68,12 @@ def _with_names(
     frame: Float[Tensor, "3 H W"], masks: Float[Tensor, "n H W"], names: tuple[str, ...]
 ) -> Float[Tensor, "3 H W"]:
     import numpy as np
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     picture = Image.fromarray((rearrange(frame, "c h w -> h w c").clamp(0, 1) * 255).round().byte().cpu().numpy())
     draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(size=max(8, frame.shape[1] // 24))
+    letters = lettering(max(8, frame.shape[1] // 24))
     for mask, name in zip(masks, names, strict=True):
         if at := centre(mask):
-            draw.text(at, name, font=font, anchor="mm", fill="white", stroke_width=1, stroke_fill="black")
+            draw.text(at, name, font=letters, anchor="mm", fill="white", stroke_width=1, stroke_fill="black")
     return rearrange(torch.from_numpy(np.array(picture)), "h w c -> c h w").to(frame) / 255

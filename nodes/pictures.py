@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from ..byav_core.overlay import colours, overlay
+from ..byav_core.overlay import colours, lettering, overlay
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -95,9 +95,7 @@ def _cell(draw: ImageDraw.ImageDraw, left: int, top: int, value: float, colour: 
 
 
 def _text(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, anchor: str, width: int) -> None:
-    from PIL import ImageFont
-
-    font = ImageFont.load_default(size=16)
+    font = lettering(16)
     while len(text) > 6 and draw.textlength(text, font=font) > width:
         text = text[:-4].rstrip(".") + "..."
     draw.text(at, text, font=font, anchor=anchor, fill=INK)
@@ -117,9 +115,6 @@ def with_caption(picture: Image.Image, names: tuple[str, ...], text: str) -> Ima
 
 
 def _font_that_fits(draw: ImageDraw.ImageDraw, text: str, width: int, largest: int) -> ImageFont.FreeTypeFont:
-    from PIL import ImageFont
-
-    sizes = range(largest, 7, -1)
-    fonts = (ImageFont.load_default(size=size) for size in sizes)
+    fonts = (lettering(size) for size in range(largest, 7, -1))
     fitting = (font for font in fonts if draw.textlength(text, font=font) <= width)
-    return next(fitting, ImageFont.load_default(size=8))
+    return next(fitting, lettering(8))

@@ -10,6 +10,7 @@ from torch import Tensor
 from .runtime import duration
 
 if TYPE_CHECKING:
+    from ..byav_core.pipeline import SamplingSettings
     from ..byav_core.types import SpeechStream
     from .sampler import Run
 
@@ -22,7 +23,7 @@ def text(run: Run, masks: Float[Tensor, "n f H W"], steps_done: int, seconds: fl
         f"first frame: {run.scene.note or 'as given' if run.scene.inpainting_frame is not None else 'none'}",
         f"router: {run.router.name}, refinement {run.router.refinement}",
         f"sampling: {steps_done} of {settings.steps} steps, {settings.scheduler}, seed {settings.seed}",
-        f"guidance: {settings.guidance}",
+        f"guidance: {guided(settings)}",
         f"time: {duration(seconds)}, {seconds / max(1, steps_done):.2f} s per step",
         *(
             f"character {person.name}: {said_by(run, person.name)}, {seen(masks[i])}"
@@ -31,6 +32,14 @@ def text(run: Run, masks: Float[Tensor, "n f H W"], steps_done: int, seconds: fl
         *(f"look at: {warning}" for warning in warnings(run, masks)),
     ]
     return "\n".join(f"- {line}" for line in lines)  # a list in Markdown, which is how Preview as Text shows it
+
+
+def guided(settings: SamplingSettings) -> str:
+    """Kind and scales, and over which part of the steps the speech is guided."""
+    scales = ", ".join(f"{name} {value:g}" for name, value in vars(settings.guidance).items())
+    start, end = settings.audio_start, settings.audio_end
+    part = "" if (start, end) == (0, 1) else f"; speech from {start:.0%} to {end:.0%} of the steps"
+    return f"{type(settings.guidance).__name__.lower()}, {scales}{part}"
 
 
 def said_by(run: Run, name: str) -> str:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from byav_core.overlay import PALETTE, colours, overlay
+from byav_core.overlay import PALETTE, colours, lettering, overlay
 
 
 def halves(n=2, f=3, height=48, width=96):
@@ -45,3 +45,11 @@ def test_masks_and_names_must_be_as_many():
 def test_masks_of_another_size_are_refused_with_both_sizes():
     with pytest.raises(ValueError, match=r"\(3, 24, 96\).*\(3, 48, 96\)"):
         overlay(torch.zeros(3, 3, 48, 96), halves(height=24), ("Anna", "Ben"))
+
+
+def test_letters_have_the_height_asked_for_whatever_fonts_there_are(monkeypatch):
+    assert lettering(20).size == 20
+    monkeypatch.setattr("byav_core.overlay.FONTS", ("no-such-font.ttf",))
+    lettering.cache_clear()
+    assert lettering(20).size == 20
+    lettering.cache_clear()

@@ -177,7 +177,8 @@ def test_three_characters_and_a_silent_one_go_through(parts, run, route, sample,
 
 def test_the_report_names_model_router_seed_and_who_speaks(parts, route, sample):
     report = sample(route("uniform", **parts)[0], seed=6, **parts)[2]
-    for words in ("tiny (untrained)", "48 x 32, 9 frames", "router: uniform", "seed 6", "Anna: speaks with a"):
+    said = ("tiny (untrained)", "48 x 32, 9 frames", "router: uniform", "seed 6", "joint, scale", "Anna: speaks with a")
+    for words in said:
         assert words in report, report
 
 
