@@ -203,7 +203,7 @@ class Run:
                 f"the loss of step {step + 1} of {self.stage.name} is no number; lower the learning rate, or train in "
                 'precision "no", and go on from the last state'
             )
-        return values | {"learning_rate": rate, "gradient_norm": float(norm if norm is not None else 0.0)}
+        return values | {"learning_rate": rate, "gradient_norm": _number(norm)}
 
     def _report(self, done: int, values: dict[str, float], journal: Journal | None) -> None:
         every, last = self.config.every, done == self.stage.steps
@@ -300,6 +300,11 @@ def _vector(losses: dict[str, Tensor]) -> Tensor:
     """The losses in the order of LOGGED; what was not measured in this pass is no number."""
     missing = torch.full_like(losses["total"], math.nan)
     return torch.stack([losses.get(name, missing).detach().float() for name in LOGGED])
+
+
+def _number(norm: Tensor | float | None) -> float:
+    """DeepSpeed may know no norm; under FSDP each process may have a part of it."""
+    return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm or 0.0)
 
 
 def _as_it_is(item):

@@ -194,18 +194,28 @@ def test_every_loss_falls_when_a_few_clips_are_learned_by_heart(training, square
         assert late < 0.85 * early, f"{name} was {early:.3f} and is {late:.3f}"
 
 
+def in_processes(count, script, *arguments):
+    """Runs a script that lies beside this file in so many processes on the CPU, which talk over gloo."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    alone = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    subprocess.run([*command, Path(__file__).with_name(script), *arguments], check=True, timeout=300, env=alone)
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(tmp_path):
-    """Over gloo on the CPU: the same losses and weights, up to the order of sums."""
+    """The same losses and weights, up to the order of sums."""
     for processes in (1, 2):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        subprocess.run(
-            [*command, Path(__file__).with_name("train_squares.py"), str(tmp_path / str(processes))],
-            check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"},
-        )  # fmt: skip
+        in_processes(processes, "train_squares.py", str(tmp_path / str(processes)))
     one, two = (read_journal(tmp_path / name / "stage-1.jsonl") for name in "12")
     assert len(one) == len(two) == 3
     for line, other in zip(one, two, strict=True):
         assert line == pytest.approx(other, rel=1e-4)
     one, two = (load_file(tmp_path / name / "stage-1.safetensors") for name in "12")
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+
+
+@pytest.mark.slow
+def test_a_network_shared_out_by_fsdp2_has_the_gradients_of_a_whole_one(tmp_path):
+    """Faces and voices are projected by methods of the blocks, so only the root may be shared out."""
+    in_processes(2, "shard_step.py", str(tmp_path / "difference"))
+    assert float((tmp_path / "difference").read_text()) < 1e-6
