@@ -11,12 +11,15 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 
+FROM_ZERO = ("mask_layer", "halvings")  # an index and an exponent; all other whole numbers of a part count things
+
+
 class Part:
-    """One part of the model. Its whole numbers count something, so they begin at one; `mask_layer` is an index."""
+    """One part of the model."""
 
     def __post_init__(self):
         """Raises ValueError for an extent, number of layers or interval below one."""
-        counts = {name: value for name, value in vars(self).items() if type(value) is int and name != "mask_layer"}
+        counts = {name: value for name, value in vars(self).items() if type(value) is int and name not in FROM_ZERO}
         if small := {name: value for name, value in counts.items() if value < 1}:
             raise ValueError(f"{type(self).__name__} cannot be built with {small}; give numbers from 1 up")
 
