@@ -10,7 +10,6 @@ import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
-
 FROM_ZERO = ("mask_layer", "halvings")  # an index and an exponent; all other whole numbers of a part count things
 
 
