@@ -23,7 +23,8 @@ def test_what_we_write_is_what_the_authors_would_have_written(network, authors_f
     theirs, ours = authors_folder(network), tmp_path / "ours"
     write_released(network.state_dict(), network.config, ours)
     for part in PARTS[:3]:
-        assert _same(torch.load(theirs / part.path), torch.load(ours / part.path))
+        read = (torch.load(folder / part.path, weights_only=True) for folder in (theirs, ours))
+        assert _same(*read)
     weights = "transformer/diffusion_pytorch_model.safetensors"
     assert _same(load_file(theirs / weights), load_file(ours / weights))
 
@@ -201,7 +202,7 @@ def test_a_missing_transformer_is_named_under_both_its_names(released_network, a
 def test_safetensors_in_place_of_the_pickles_will_do(released_network, authors_folder, equal_states):
     folder = authors_folder(released_network)
     for part in PARTS[:3]:
-        nested = torch.load(folder / part.path)
+        nested = torch.load(folder / part.path, weights_only=True)
         flat = {}
         for name, value in nested.items():
             layers = {"": value} if isinstance(value, torch.Tensor) else value
