@@ -37,10 +37,14 @@ class JointAttention:
         )
         q = rotate(attn.norm_q(q), image_rotary_emb)
         k = rotate(attn.norm_k(k), image_rotary_emb)
-        out = dispatch_attention_fn(q, k, v, backend=self._attention_backend, parallel_config=self._parallel_config)
-        out = attn.to_out[0](rearrange(out, "b s heads d -> b s (heads d)"))
+        out = attn.to_out[0](rearrange(self.attend(q, k, v), "b s heads d -> b s (heads d)"))
         text, visual = out.split(lengths, dim=1)
         return visual, text
+
+    def attend(
+        self, q: Float[Tensor, "b s heads d"], k: Float[Tensor, "b s heads d"], v: Float[Tensor, "b s heads d"]
+    ) -> Float[Tensor, "b s heads d"]:
+        return dispatch_attention_fn(q, k, v, backend=self._attention_backend, parallel_config=self._parallel_config)
 
 
 def rotate(x: Float[Tensor, "b s heads d"], rotary: Rotary) -> Float[Tensor, "b s heads d"]:

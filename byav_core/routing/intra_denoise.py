@@ -120,6 +120,7 @@ class Attention(nn.Module):
         if width % heads:
             raise ValueError(f"router features of width {width} do not divide into {heads} attention heads")
         self.heads = heads
+        self.attend: Callable[[Tensor, Tensor, Tensor], Tensor] = F.scaled_dot_product_attention
         self.to_q, self.to_k, self.to_v = (nn.Linear(width, width) for _ in range(3))
         self.to_out = nn.Sequential(nn.Linear(width, width))
 
@@ -132,7 +133,7 @@ class Attention(nn.Module):
         q, k, v = (
             rearrange(to(x), f"b t p n (h d) -> {along}", h=self.heads) for to in (self.to_q, self.to_k, self.to_v)
         )
-        attended = F.scaled_dot_product_attention(turn(q), turn(k), v)
+        attended = self.attend(turn(q), turn(k), v)
         return self.to_out(rearrange(attended, f"{along} -> b t p n (h d)", b=b, t=t, p=p, n=n, h=self.heads))
 
 

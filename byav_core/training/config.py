@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..config import PRESETS, build
+from ..synthetic import WorldSpec
 from .stages import STAGES, Stage
 
 
@@ -14,6 +15,8 @@ class Data:
     """Either `folder`, with a manifest, or `drawn`: how many scenes of the drawn world to make on the fly, shared by
     the numbers of `people`; their seeds begin at `first_seed`, their voices are in the folder `voices`.
 
+    frames: of each drawn clip, as many as the model's if None; a training may begin on stills, and another one go on
+    from its weights. motions, backgrounds, modes, sounds, bindings: of the drawn world, everything it has if empty.
     keep: whether what the frozen encoders see is kept on disk; scenes are then drawn once. encode_on: the device of
     the encoders; on "cpu" the workers share the work.
     """
@@ -23,12 +26,27 @@ class Data:
     people: tuple[int, ...] = (1, 2)
     first_seed: int = 0
     voices: str | None = None
+    frames: int | None = None
+    motions: tuple[str, ...] = ()
+    backgrounds: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+    sounds: tuple[str, ...] = ()
+    bindings: tuple[str, ...] = ()
     keep: bool = True
     encode_on: str = "cpu"
 
     def __post_init__(self):
         if (self.folder is None) == (self.drawn == 0):
             raise ValueError("data needs either a folder of samples or a number of scenes to be drawn, one of the two")
+
+    def world(self, **extent: int | float) -> WorldSpec:
+        """The drawn world, in the extent that the model wants where the data does not say otherwise.
+
+        Raises ValueError naming what cannot be drawn.
+        """
+        names = ("people", "voices", "frames", "motions", "backgrounds", "modes", "sounds", "bindings")
+        chosen = {name: value for name in names if (value := getattr(self, name))}
+        return WorldSpec(**extent | chosen)
 
 
 @dataclass(frozen=True)

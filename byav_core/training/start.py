@@ -50,9 +50,11 @@ def source_of(config: TrainingConfig, model: ModelConfig) -> Source:
 
 def world(config: TrainingConfig, model: ModelConfig) -> WorldSpec:
     """The drawn world in the extent and at the rate of the model."""
-    height, width = model.video.sample_height, model.video.sample_width
-    return WorldSpec(
-        width=width, height=height, frames=model.transformer.sample_frames, fps=model.fps, voices=config.data.voices
+    return config.data.world(
+        width=model.video.sample_width,
+        height=model.video.sample_height,
+        frames=model.transformer.sample_frames,
+        fps=model.fps,
     )
 
 
@@ -119,5 +121,6 @@ def _sign(config: TrainingConfig, encoders: Encoders, source: Source) -> str:
     model = asdict(encoders.models.config)
     parts = {name: model[name] for name in ("text", "video", "face", "speech", "fps")}
     named = (config.start, config.companions, config.face_model, config.speech_model)
-    world = [config.data.folder, dict(source.counts), config.data.first_seed, config.data.voices, encoders.copies]
-    return json.dumps({"models": named, "data": world, **parts}, sort_keys=True)
+    drawn = None if config.data.folder else asdict(world(config, encoders.models.config))
+    data = [config.data.folder, dict(source.counts), config.data.first_seed, drawn, encoders.copies]
+    return json.dumps({"models": named, "data": data, **parts}, sort_keys=True)

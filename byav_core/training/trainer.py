@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from ..network import Models
 from ..pipeline import Compute
+from .attention import use_plain_attention
 from .config import TrainingConfig
 from .dataset import Examples, Source
 from .example import seed_of
@@ -142,6 +143,8 @@ class Run:
         to_precision(network, config)
         if config.gradient_checkpointing:
             network.transformer.enable_gradient_checkpointing()
+        if config.precision == "bf16" and accelerator.device.type == "cpu":
+            use_plain_attention(network)
         module = TrainingStep(network.train(), stage, models.config.schedule)
         optimizer = torch.optim.AdamW(
             [p for p in module.parameters() if p.requires_grad], lr=0.0, betas=config.betas, eps=1e-8,
