@@ -1,4 +1,4 @@
-"""python -m byav_core generate | decode | convert | inspect | synthetic | train.
+"""python -m byav_core generate | decode | convert | inspect | synthetic | companions | train.
 
 What the user can mend is said in one sentence, with exit code 2. Heavy libraries are imported by the command that
 needs them, after what can be checked without them.
@@ -53,15 +53,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+COMMANDS = "generate | decode | convert | inspect | synthetic | companions | train"
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m byav_core", description="Several people talking in one scene.")
     top.add_argument("--traceback", action="store_true", help="show where an error comes from")
-    commands = top.add_subparsers(required=True, metavar="generate | decode | convert | inspect | synthetic | train")
+    commands = top.add_subparsers(required=True, metavar=COMMANDS)
     _add_generate(commands.add_parser("generate", help="portraits, voices and a prompt to a video"))
     _add_decode(commands.add_parser("decode", help="latents that generate kept, to a video"))
     _add_convert(commands.add_parser("convert", help="weights from one format to another"))
     _add_inspect(commands.add_parser("inspect", help="say what a weights file or model folder is"))
     _add_synthetic(commands.add_parser("synthetic", help="a drawn world in which the truth is known"))
+    _add_companions(commands.add_parser("companions", help="train the tiny model's text, face and speech encoders"))
     _add_train(commands.add_parser("train", help="one of the three stages of training"))
     return top
 
@@ -181,6 +185,16 @@ def sheet(options: argparse.Namespace) -> None:
     samples = (draw_scene(seed, world) for seed in range(options.seed, options.seed + options.count))
     contact_sheet(samples, options.shown, options.zoom).save(options.out)
     print(f"wrote {options.out}")
+
+
+def companions(options: argparse.Namespace) -> None:
+    from .config import tiny
+    from .training.companions import LEARNINGS, train_companions
+
+    chosen = {name: LEARNINGS[name] for name in options.only or LEARNINGS}
+    scores = train_companions(tiny(), options.folder, voices=options.voices, learnings=chosen, report=_say)
+    for encoder, score in scores.items():
+        print(*(f"{encoder}, {name}: {value:.3f}" for name, value in score.items()), sep="\n")
 
 
 def train(options: argparse.Namespace) -> None:
@@ -304,6 +318,13 @@ def _add_world(command: argparse.ArgumentParser) -> None:
     add("--modes", nargs="+", help="one, turns, overlap, silent")
     add("--sounds", nargs="+", help="speech, noise, music, silence")
     add("--bindings", nargs="+", help="own, shuffled, shared, mute")
+
+
+def _add_companions(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=companions)
+    command.add_argument("folder", type=Path, help="where to write them; those in byav_core/weights are used")
+    command.add_argument("--only", nargs="+", choices=("text", "face", "speech"), help="by default all three")
+    command.add_argument("--voices", help="folder of real speech, as `synthetic voices` makes it; else there is babble")
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:

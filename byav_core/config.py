@@ -10,6 +10,7 @@ import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
+SPECIAL_TOKENS = 3  # beside words: padding, end, unknown
 FROM_ZERO = ("mask_layer", "halvings")  # an index and an exponent; all other whole numbers of a part count things
 
 
@@ -119,15 +120,31 @@ class RouterConfig(Part):
 
 @dataclass(frozen=True)
 class TextConfig(Part):
-    """T5. vocabulary "bytes" needs no tokenizer files (ByT5's), "t5" is the sentencepiece one beside the weights."""
+    """T5. vocabulary "bytes" needs no tokenizer files (ByT5's), nor does "words", where `words` are all that there
+    are, a token each; "t5" is the sentencepiece one beside the weights."""
 
-    vocabulary: Literal["t5", "bytes"] = "t5"
+    vocabulary: Literal["t5", "bytes", "words"] = "t5"
     d_model: int = 4096
     d_kv: int = 64
     d_ff: int = 10240
     num_layers: int = 24
     num_heads: int = 64
     vocab_size: int = 32128
+    words: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        """Raises ValueError when there are words but another vocabulary, or room for another number of them."""
+        super().__post_init__()
+        if bool(self.words) != (self.vocabulary == "words"):
+            raise ValueError(
+                f"the vocabulary is {self.vocabulary!r} and there are {len(self.words)} words; give "
+                'words to the vocabulary "words" and to no other'
+            )
+        if self.words and self.vocab_size != len(self.words) + SPECIAL_TOKENS:
+            raise ValueError(
+                f"vocab_size is {self.vocab_size} but there are {len(self.words)} words; it should be "
+                f"{len(self.words) + SPECIAL_TOKENS}, with padding, end and unknown"
+            )
 
 
 @dataclass(frozen=True)
@@ -149,9 +166,30 @@ class VideoAutoencoderConfig(Part):
 
 
 @dataclass(frozen=True)
+class PatchAutoencoderConfig(Part):
+    """PatchAutoencoder, for the tiny model: patches of `patch` x `patch` pixels over `temporal_compression_ratio`
+    frames; `depth` blocks of `width` channels refine them, on squares of `fold` x `fold` pixels."""
+
+    latent_channels: int = 96
+    patch: int = 8
+    temporal_compression_ratio: int = 4
+    width: int = 128
+    depth: int = 6
+    fold: int = 4
+    scaling_factor: float = 1.0
+    sample_height: int = 64
+    sample_width: int = 96
+
+    @property
+    def spatial_compression_ratio(self) -> int:
+        return self.patch
+
+
+@dataclass(frozen=True)
 class FaceEncoderConfig(Part):
     """Face recognition vector (identity_dim) and the EVA02-CLIP vision tower; `taps` are the blocks before which
-    its feature maps are taken. recognition names the network: InsightFace's, or a small one of our own for tiny()."""
+    its feature maps are taken. recognition names the network: InsightFace's, or a small one of our own for tiny().
+    The released tower looks at faces in grey; in colour it sees more of drawn ones."""
 
     recognition: Literal["insightface", "small"] = "insightface"
     recognition_dim: int = 512
@@ -164,17 +202,20 @@ class FaceEncoderConfig(Part):
     embed_dim: int = 768
     rope_grid: int = 16
     taps: tuple[int, ...] = (4, 8, 12, 16, 20)
+    seen_in: Literal["grey", "colour"] = "grey"
 
 
 @dataclass(frozen=True)
 class SpeechEncoderConfig(Part):
-    """wav2vec2-base-960h, or the same architecture in small."""
+    """wav2vec2-base-960h, or the same architecture in small. conv_kernel: how far each convolution reaches; together
+    25 ms of sound in the base model."""
 
     hidden_size: int = 768
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
     intermediate_size: int = 3072
     conv_dim: int = 512
+    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
     sample_rate: int = 16000
 
 
@@ -204,7 +245,7 @@ class ModelConfig:
     speech_projector: SpeechProjectorConfig = field(default_factory=SpeechProjectorConfig)
     router: RouterConfig = field(default_factory=RouterConfig)
     text: TextConfig = field(default_factory=TextConfig)
-    video: VideoAutoencoderConfig = field(default_factory=VideoAutoencoderConfig)
+    video: VideoAutoencoderConfig | PatchAutoencoderConfig = field(default_factory=VideoAutoencoderConfig)
     face: FaceEncoderConfig = field(default_factory=FaceEncoderConfig)
     speech: SpeechEncoderConfig = field(default_factory=SpeechEncoderConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -279,6 +320,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     origin, kinds = typing.get_origin(hint), typing.get_args(hint) or (hint,)
     if is_dataclass(hint):
         return build(hint, value, where)
+    if all(is_dataclass(kind) for kind in kinds):
+        return build(_closest(kinds, value), value, where)
     if origin is tuple and isinstance(value, list | tuple) and (kinds[-1] is ... or len(kinds) == len(value)):
         return tuple(_value(kinds[0], element, f"{where}[{i}]") for i, element in enumerate(value))
     if hint in (int, float) and type(value) in (int, float) and (hint is float or value % 1 == 0):
@@ -288,6 +331,12 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     names = [str(getattr(kind, "__name__", kind)) for kind in kinds]
     expected = f"({', '.join(names)})" if origin is tuple else " or ".join(names)
     raise ValueError(f"{where} is {value!r}; expected {expected}")
+
+
+def _closest(kinds: tuple[type, ...], value: Any) -> type:
+    """The kind of part that has most of the fields named."""
+    named = set(value) if isinstance(value, dict) else set()
+    return max(kinds, key=lambda kind: len(named & {f.name for f in fields(kind)}))
 
 
 def paper() -> ModelConfig:
@@ -321,31 +370,38 @@ def released() -> ModelConfig:
     )
 
 
+WORDS = (
+    "back", "beach", "black", "blond", "blue", "brown", "crossing", "far", "front", "green", "grey", "in", "kitchen",
+    "leaning", "left", "lime", "middle", "mountains", "night", "nodding", "office", "park", "pink", "purple", "right",
+    "room", "still", "studio", "swaying", "teal", "turning", "walking", "white", "yellow",
+)  # fmt: skip  # of the drawn world's prompts
+
+
 def tiny() -> ModelConfig:
     """The paper's dialect at a size that runs on a CPU in seconds. Inner extents differ pairwise on purpose."""
     return ModelConfig(
         name="tiny",
         transformer=TransformerConfig(
             num_attention_heads=4,
-            attention_head_dim=32,
-            in_channels=24,
-            out_channels=8,
-            time_embed_dim=96,
-            text_embed_dim=48,
-            num_layers=4,
+            attention_head_dim=48,
+            in_channels=288,
+            out_channels=96,
+            time_embed_dim=64,
+            text_embed_dim=96,
+            num_layers=8,
             sample_width=12,
             sample_height=8,
-            sample_frames=17,
-            max_text_seq_length=64,
-            rotary_height=4,
-            rotary_width=6,
+            sample_frames=25,
+            max_text_seq_length=24,
+            patch_size=1,
+            rotary_height=8,
+            rotary_width=12,
             face_heads=4,
             face_head_dim=24,
             face_dim=80,
             audio_heads=4,
             audio_head_dim=32,
             audio_dim=56,
-            use_learned_positional_embeddings=False,
         ),
         face_extractor=FaceExtractorConfig(
             identity_dim=72, feature_dim=64, dim=64, depth=5, heads=4, head_dim=16, identity_tokens=3, queries=8,
@@ -356,19 +412,19 @@ def tiny() -> ModelConfig:
         ),
         router=RouterConfig(heads=4, head_dim=24, face_tokens=8, depth=2, attention_heads=2),
         text=TextConfig(
-            vocabulary="bytes", d_model=48, d_kv=16, d_ff=96, num_layers=2, num_heads=3, vocab_size=384
+            vocabulary="words", d_model=96, d_kv=24, d_ff=192, num_layers=3, num_heads=4,
+            vocab_size=len(WORDS) + SPECIAL_TOKENS, words=WORDS,
         ),
-        video=VideoAutoencoderConfig(
-            block_out_channels=(8, 16, 16, 16), latent_channels=8, layers_per_block=1, norm_num_groups=4,
-            sample_height=64, sample_width=96,
-        ),
+        video=PatchAutoencoderConfig(depth=5),
         face=FaceEncoderConfig(
-            recognition="small", recognition_dim=40, image_size=56, width=64, depth=10, heads=4, embed_dim=32,
-            rope_grid=4, taps=(1, 3, 5, 7, 9),
+            recognition="small", recognition_dim=40, image_size=48, patch_size=8, width=64, depth=6, heads=4,
+            embed_dim=32, rope_grid=6, taps=(1, 2, 3, 4, 5), seen_in="colour",
         ),
         speech=SpeechEncoderConfig(
-            hidden_size=72, num_hidden_layers=3, num_attention_heads=4, intermediate_size=144, conv_dim=32
+            hidden_size=72, num_hidden_layers=3, num_attention_heads=4, intermediate_size=144, conv_dim=32,
+            conv_kernel=(10, 3, 3, 3, 3, 5, 6),  # 80 ms of sound: a frame at 12.5 frames a second
         ),
+        fps=12.5,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import ModelConfig, tiny
-from ..encoders.text_t5 import T5Text, load_text, small_text
+from ..encoders.text_t5 import T5Text, load_text, small_text, text_in_the_box
 from ..encoders.video_vae import VideoVae, load_video_vae, small_video_vae
 from ..network import Models, Network
 from .checkpoint import Checkpoint
@@ -105,8 +105,8 @@ def load_models(
 
 
 def untrained_models(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Models:
-    """Made up from the seed; only for sizes that need no files."""
-    text = small_text(config.text, config.transformer.max_text_seq_length)
+    """Made up from the seed; only for sizes that need no files. The text encoder is trained if one is in the box."""
+    text = text_in_the_box(config.text, config.transformer.max_text_seq_length)
     video = small_video_vae(config.video)
     _cast(text.module, dtype), _cast(video.module, dtype)
     return Models(config, Network.seeded(config).to(dtype).eval(), text, video)

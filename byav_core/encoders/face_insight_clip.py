@@ -18,7 +18,7 @@ from .aligned_face import AlignedFace, align, whole_picture
 from .eva_clip import EvaTower, load_eva_tower
 from .matte import EllipseMatte, FaceParsing, everything
 from .recognition import ArcFace, Recogniser, SmallRecogniser
-from .untrained import seeded_weights
+from .untrained import seeded_weights, weights_in_the_box
 
 Box = tuple[float, float, float, float]
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -31,7 +31,8 @@ SMALLEST = 16  # pixels
 class InsightClipFace:
     """Face finding, alignment, recognition and CLIP, in the order of the release.
 
-    The recognition vector sees the aligned crop as it is; CLIP sees it in grey, the background white. A picture
+    The recognition vector sees the aligned crop as it is; CLIP sees it in grey (or as `config.seen_in` says), the
+    background white. A picture
     without a face is looked at whole, with a warning. `trained` says which weights are inside.
     """
 
@@ -68,6 +69,7 @@ class InsightClipFace:
         face = whole_picture(picture if box is None else _cut(picture, box))
         return self._features(face, everything(face), found=False)
 
+    @torch.no_grad()
     def recognise(
         self, picture: Float[Tensor, "3 H W"], landmarks: Float[Tensor, "faces 5 2"]
     ) -> Float[Tensor, "faces d"]:
@@ -92,23 +94,31 @@ class InsightClipFace:
     def _features(self, face: AlignedFace, matte: Float[Tensor, "size size"], found: bool) -> FaceFeatures:
         white = face.on_white(matte)
         weight = next(self.tower.parameters())
-        embedding, hidden = self.tower(clip_input(white, self.config.image_size)[None].to(weight))
+        embedding, hidden = self.tower(clip_input(white, self.config)[None].to(weight))
         recognition = self.recogniser(face.crop[None])[0].float().cpu()
         identity = torch.cat([recognition, normalize(embedding[0].float().cpu(), dim=0)])
         return FaceFeatures(identity, tuple(x[0].float().cpu() for x in hidden), white, found)
 
 
-def clip_input(crop: Float[Tensor, "3 H W"], size: int) -> Float[Tensor, "3 size size"]:
-    """Grey, bicubic to CLIP's size, with CLIP's mean and deviation."""
-    grey = (crop * torch.tensor(LUMA)[:, None, None]).sum(0).expand(3, -1, -1)
-    small = interpolate(grey[None], (size, size), mode="bicubic", antialias=True)[0]
+def clip_input(crop: Float[Tensor, "3 H W"], config: FaceEncoderConfig) -> Float[Tensor, "3 size size"]:
+    """Bicubic to CLIP's size, with CLIP's mean and deviation."""
+    size = (config.image_size, config.image_size)
+    small = interpolate(SEEN_IN[config.seen_in](crop)[None], size, mode="bicubic", antialias=True)[0]
     return (small - torch.tensor(CLIP_MEAN)[:, None, None]) / torch.tensor(CLIP_DEVIATION)[:, None, None]
+
+
+def grey(crop: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 H W"]:
+    return (crop * torch.tensor(LUMA)[:, None, None]).sum(0).expand(3, -1, -1)
+
+
+SEEN_IN: dict[str, Callable[[Tensor], Tensor]] = {"grey": grey, "colour": lambda crop: crop}
 
 
 def load_face_encoder(
     name_or_folder: str | Path, config: FaceEncoderConfig, *, device: str | torch.device = "cpu"
 ) -> InsightClipFace:
-    """ "tiny": the same steps with small networks, no files, untrained. Else a folder with the release's files.
+    """ "tiny": the same steps with the small networks in the box, untrained where none fits. Else a folder with the
+    release's files.
 
     The folder (or face_encoder/ in it) holds EVA02_CLIP_L_336_psz14_s6B.pt and, there or in models/antelopev2/,
     glintr100.onnx; with scrfd_10g_bnkps.onnx that detector is used, else CenterFace; with parsing_bisenet.pth and
@@ -127,9 +137,18 @@ def _small(config: FaceEncoderConfig) -> InsightClipFace:
             f'the "tiny" face encoder has no {config.recognition} network; it belongs to the tiny model, for another '
             "model name the folder with its face encoder"
         )
-    with seeded_weights(0):
-        tower, recogniser = EvaTower(config), SmallRecogniser(config.recognition_dim)
-    return InsightClipFace(config, CenterFaceFinder(), recogniser, tower, EllipseMatte(), "untrained")
+    networks, trained = untrained_networks(config), "untrained"
+    if found := weights_in_the_box("tiny_face", config):
+        state, trained = found
+        networks.load_state_dict(state)
+    recogniser, tower = networks["recogniser"], networks["tower"]
+    return InsightClipFace(config, CenterFaceFinder(), recogniser, tower, EllipseMatte(), trained)
+
+
+def untrained_networks(config: FaceEncoderConfig, seed: int = 0) -> nn.ModuleDict:
+    """What is trained of the small face encoder: `recogniser` and `tower`."""
+    with seeded_weights(seed):
+        return nn.ModuleDict({"tower": EvaTower(config), "recogniser": SmallRecogniser(config.recognition_dim)})
 
 
 def _released(folder: Path, config: FaceEncoderConfig) -> InsightClipFace:

@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import gelu, interpolate
+from torch.nn.functional import gelu, interpolate, normalize
 
 from ..weights_folder import reading
 
@@ -35,20 +35,25 @@ class ArcFace:
 
 
 class SmallRecogniser(nn.Module):
-    """A recognition network for `tiny()`. Untrained it tells the same photograph's faces apart, not people in general:
-    crops of one picture match each other, two pictures of one person need not."""
+    """A recognition network for `tiny()`: vectors of length sqrt(dim), so that an element is about 1.
 
-    def __init__(self, dim: int, size: int = 32, widths: tuple[int, int] = (16, 32)):
+    Untrained it tells the same photograph's faces apart, not people in general: crops of one picture match each other,
+    two pictures of one person need not.
+    """
+
+    def __init__(self, dim: int, size: int = 64, widths: tuple[int, ...] = (16, 32, 64, 64)):
         super().__init__()
         self.size = size
-        self.first = nn.Conv2d(3, widths[0], 3, stride=2, padding=1, bias=False)
-        self.second = nn.Conv2d(*widths, 3, stride=2, padding=1, bias=False)
+        ends = zip((3, *widths), widths, strict=False)
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False) for a, b in ends)
         self.norms = nn.ModuleList(nn.GroupNorm(1, width) for width in widths)
-        self.out = nn.Linear(widths[-1] * (size // 4) ** 2, dim, bias=False)
+        self.out = nn.Linear(widths[-1] * (size // 2 ** len(widths)) ** 2, dim, bias=False)
 
-    @torch.no_grad()
     def forward(self, crops: Float[Tensor, "faces 3 size size"]) -> Float[Tensor, "faces d"]:
         x = interpolate(crops.to(self.out.weight), (self.size, self.size), mode="bilinear", antialias=True)
-        deviation, mean = torch.std_mean(x, dim=(-2, -1), keepdim=True)
-        x = gelu(self.norms[0](self.first((x - mean) / (deviation + 1e-3))))
-        return self.out(rearrange(self.norms[1](self.second(x)), "n c h w -> n (c h w)"))
+        deviation, mean = torch.std_mean(x, dim=(-3, -2, -1), keepdim=True)
+        x = (x - mean) / (deviation + 1e-3)
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = gelu(norm(convolution(x)))
+        vectors = normalize(self.out(rearrange(x, "n c h w -> n (c h w)")), dim=-1)
+        return vectors * vectors.shape[-1] ** 0.5

@@ -14,7 +14,7 @@ from ..config import SpeechEncoderConfig
 from ..sound import resampled
 from ..types import Audio
 from ..weights_folder import reading, refuse_gaps
-from .untrained import seeded_weights
+from .untrained import seeded_weights, weights_in_the_box
 
 
 class Wav2VecSpeech:
@@ -41,7 +41,7 @@ class Wav2VecSpeech:
         """Raises ValueError when the sound is empty or not finite."""
         audio.check("the sound")
         module = self.modules[0]
-        waveform = _normalise(resampled(audio, self.config.sample_rate).waveform.float())
+        waveform = normalised(resampled(audio, self.config.sample_rate).waveform.float())
         return module(waveform.to(next(module.parameters()).device), audio.rows(fps))
 
 
@@ -75,8 +75,15 @@ class FramewiseWav2Vec(nn.Module):
         return torch.cat(kept)
 
     def _hidden(self, features: Float[Tensor, "1 c f"]) -> Float[Tensor, "f layers d"]:
-        states = self.transformer(features, output_hidden_states=True).hidden_states[1:]
-        return torch.stack([state[0] for state in states], dim=1)
+        return self.states(features)[0]
+
+    def states(self, features: Float[Tensor, "b c f"]) -> Float[Tensor, "b f layers d"]:
+        return torch.stack(self.transformer(features, output_hidden_states=True).hidden_states[1:], dim=2)
+
+    def rows(self, waveforms: Float[Tensor, "b samples"], frames: int) -> Float[Tensor, "b f layers d"]:
+        """As `forward`, for many short sounds at once."""
+        features = reduce(lambda x, layer: layer(x), self.convolutions.conv_layers, waveforms[:, None])
+        return self.states(interpolate(features, size=frames, mode="linear", align_corners=True))
 
     def _features(self, waveform: Float[Tensor, " samples"]) -> Float[Tensor, "1 c l"]:
         pieces = self._pieces(waveform)
@@ -118,17 +125,19 @@ class NormalisedOverAll(nn.Module):
 def load_speech_encoder(
     name_or_folder: str | Path, config: SpeechEncoderConfig, *, device: str | torch.device = "cpu"
 ) -> Wav2VecSpeech:
-    """ "tiny": the real architecture at the size of `config`, no files, untrained. Else a folder in transformers'
-    layout, as of facebook/wav2vec2-base-960h.
+    """ "tiny": the real architecture at the size of `config`, with the weights in the box, untrained where none fits.
+    Else a folder in transformers' layout, as of facebook/wav2vec2-base-960h.
 
     Raises FileNotFoundError naming what is missing, ValueError when weights are damaged or of another model.
     """
-    from transformers import Wav2Vec2Config, Wav2Vec2Model
+    from transformers import Wav2Vec2Model
 
     if name_or_folder == "tiny":
-        with seeded_weights(0):
-            model = Wav2Vec2Model(Wav2Vec2Config(**_architecture(config)))
-        return Wav2VecSpeech(config, model.to(device), "untrained")
+        model, trained = untrained_wav2vec(config), "untrained"
+        if found := weights_in_the_box("tiny_speech", config):
+            state, trained = found
+            model.load_state_dict(state)
+        return Wav2VecSpeech(config, model.to(device), trained)
     path = Path(name_or_folder)
     if not (path / "config.json").is_file():
         raise FileNotFoundError(
@@ -141,17 +150,25 @@ def load_speech_encoder(
     return Wav2VecSpeech(config, model.to(device), path.name)
 
 
+def untrained_wav2vec(config: SpeechEncoderConfig, seed: int = 0) -> nn.Module:
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    with seeded_weights(seed):
+        return Wav2Vec2Model(Wav2Vec2Config(**_architecture(config)))
+
+
 def _architecture(config: SpeechEncoderConfig) -> dict[str, Any]:
     return dict(
         hidden_size=config.hidden_size,
         num_hidden_layers=config.num_hidden_layers,
         num_attention_heads=config.num_attention_heads,
         intermediate_size=config.intermediate_size,
-        conv_dim=(config.conv_dim,) * 7,
+        conv_dim=(config.conv_dim,) * len(config.conv_kernel),
+        conv_kernel=config.conv_kernel,
         num_conv_pos_embedding_groups=math.gcd(16, config.hidden_size),
     )
 
 
-def _normalise(waveform: Float[Tensor, " samples"]) -> Float[Tensor, " samples"]:
+def normalised(waveform: Float[Tensor, " samples"]) -> Float[Tensor, " samples"]:
     """Zero mean, unit variance, as wav2vec2's feature extractor does."""
     return (waveform - waveform.mean()) / (waveform.var(correction=0) + 1e-7).sqrt()

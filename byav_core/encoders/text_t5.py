@@ -1,6 +1,8 @@
 """The prompt: T5's encoder and its tokenizer, as CogVideoX uses them."""
 
+import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,14 @@ from torch import Tensor, nn
 
 from ..config import TextConfig
 from ..weights_folder import part_of, reading, refuse_gaps
-from .untrained import seeded_weights
+from .untrained import seeded_weights, weights_in_the_box
 
 
 class T5Text:
     """Prompt -> text tokens, always `max_length` of them: padded, and padding is attended to, as in CogVideoX.
 
-    A prompt too long is cut with a warning that quotes the first words lost.
+    A prompt too long is cut with a warning that quotes the first words lost; words that are none of the vocabulary's
+    are named in another.
     """
 
     def __init__(self, config: TextConfig, module: nn.Module, tokenizer: Any, max_length: int):
@@ -33,6 +36,7 @@ class T5Text:
             prompt, padding="max_length", max_length=self.max_length, truncation=True, return_tensors="pt"
         ).input_ids
         self._warn_if_cut(prompt)
+        self._warn_if_unknown(prompt)
         return self.module(ids.to(self.module.device))[0]
 
     def _warn_if_cut(self, prompt: str) -> None:
@@ -45,14 +49,62 @@ class T5Text:
             stacklevel=4,
         )
 
+    def _warn_if_unknown(self, prompt: str) -> None:
+        if self.config.vocabulary != "words":
+            return
+        unknown = [word for word in words_of(prompt) if word not in self.config.words]
+        if unknown:
+            warnings.warn(
+                f"the model does not know the words {', '.join(dict.fromkeys(unknown))}; it knows "
+                f"{', '.join(self.config.words)}",
+                stacklevel=4,
+            )
+
+
+def words_of(prompt: str) -> list[str]:
+    """As the tokenizer of words sees them: lower case, without punctuation."""
+    return re.findall(r"[^\W_]+", prompt.lower())
+
 
 def small_text(config: TextConfig, max_length: int, seed: int = 0) -> T5Text:
-    """The real architecture in small over bytes: needs no files, weights untrained."""
-    from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
+    """The real architecture in small over words or bytes: needs no files, weights untrained."""
+    from transformers import T5Config, T5EncoderModel
 
     with seeded_weights(seed):
         module = T5EncoderModel(T5Config(**_architecture(config)))
-    return T5Text(config, module, ByT5Tokenizer(), max_length)
+    return T5Text(config, module, TOKENIZERS[config.vocabulary](config), max_length)
+
+
+def text_in_the_box(config: TextConfig, max_length: int) -> T5Text:
+    """`small_text` with the weights trained in the drawn world, where there are any for this configuration."""
+    text = small_text(config, max_length)
+    if found := weights_in_the_box("tiny_text", config):
+        text.module.load_state_dict(found[0])
+    return text
+
+
+def _bytes(config: TextConfig) -> Any:
+    from transformers import ByT5Tokenizer
+
+    return ByT5Tokenizer()
+
+
+def _words(config: TextConfig) -> Any:
+    """A token for each word, numbered after padding, end and unknown, as T5 numbers these."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    numbers = {word: number for number, word in enumerate(("<pad>", "</s>", "<unk>", *config.words))}
+    tokenizer = Tokenizer(models.WordLevel(numbers, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[^\W_]+"), "removed", invert=True)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", padding_side="right"
+    )
+
+
+TOKENIZERS: dict[str, Callable[[TextConfig], Any]] = {"bytes": _bytes, "words": _words}
 
 
 def load_text(folder: str | Path, config: TextConfig, max_length: int, dtype: torch.dtype = torch.float32) -> T5Text:

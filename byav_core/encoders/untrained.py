@@ -1,9 +1,19 @@
-"""Weights for the small encoders that need no files: random, but the same on every call, and leaving no trace."""
+"""Weights for the small encoders that need no files: those trained in the drawn world, which lie beside the code,
+or random ones, the same on every call and leaving no trace."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
+from torch import Tensor
+
+from ..config import Part
+from ..weights_folder import reading
+
+IN_THE_BOX = Path(__file__).parents[1] / "weights"
 
 
 @contextmanager
@@ -12,3 +22,22 @@ def seeded_weights(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
+
+
+def weights_in_the_box(name: str, config: Part) -> tuple[dict[str, Tensor], str] | None:
+    """Trained weights of `name` and what they were trained on, if there are any for exactly this configuration."""
+    path = IN_THE_BOX / f"{name}.safetensors"
+    if not path.is_file():
+        return None
+    from safetensors import safe_open
+
+    with reading(path), safe_open(str(path), "pt") as file:
+        said = file.metadata() or {}
+        if said.get("config") != as_words(config):
+            return None
+        return {key: file.get_tensor(key).float() for key in file.keys()}, said["trained"]  # noqa: SIM118
+
+
+def as_words(config: Part) -> str:
+    """By which a file of weights says what it fits."""
+    return json.dumps(asdict(config), sort_keys=True)

@@ -145,6 +145,11 @@ def plan_scene(seed: int, spec: WorldSpec) -> Plan:
     )
 
 
+def draw_sounds(seed: int, spec: WorldSpec) -> tuple[Audio, ...]:
+    """The streams of the scene of that seed."""
+    return _streams(plan_scene(seed, spec), spec)
+
+
 def _voice(random: RandomState, spec: WorldSpec) -> str:
     sound = one_of(random, spec.sounds)
     return voices_of(spec.voices).draw(random, spec.split) if sound == "speech" else sound
@@ -223,14 +228,17 @@ def _pictures(
 
 
 def _reference(plan: Plan, i: int, spec: WorldSpec) -> Float[Tensor, "3 h w"]:
+    return draw_portrait(chance("reference", spec.split, plan.seed, i), plan.people[i], spec.reference_size)
+
+
+def draw_portrait(random: RandomState, who: Identity, size: int) -> Float[Tensor, "3 size size"]:
     """Another day: other light, other clothes, no hat, the head held otherwise, before a plain wall."""
-    random, size = chance("reference", spec.split, plan.seed, i), spec.reference_size
     wall = rgb(*random.uniform(0.72, 0.95, 3).tolist())
     picture = wall[None, :, None, None].repeat(1, 1, size, size)
     light = Light(random.choice([-0.7, 0.7]), random.uniform(-0.8, 0.2), random.uniform(0.06, 0.2), _tint(random))
     outfit = replace(draw_outfits(random, 1)[0], hat="none")
     pose = _portrait(random, size)
-    paint_person(picture, pose, plan.people[i], outfit, light)
+    paint_person(picture, pose, who, outfit, light)
     return picture[0].clamp(0, 1)
 
 

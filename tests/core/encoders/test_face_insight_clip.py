@@ -30,9 +30,11 @@ def alike(one, other) -> float:
     return float(cosine_similarity(one.identity[:dim], other.identity[:dim], dim=0))
 
 
-def test_it_is_a_face_encoder_and_says_that_it_is_untrained(encoder):
+def test_it_is_a_face_encoder_and_says_what_it_was_trained_on(encoder):
     assert isinstance(encoder, FaceEncoder) and isinstance(encoder.recognise, FaceRecogniser)
-    assert encoder.trained == "untrained"
+    assert encoder.trained == "drawn world"
+    other = replace(CONFIG, depth=7)
+    assert load_face_encoder("tiny", other).trained == "untrained"
     assert len(encoder.modules) == 2
     assert not any(weight.requires_grad for module in encoder.modules for weight in module.parameters())
 
@@ -59,7 +61,7 @@ def test_the_parts_are_joined_in_the_order_of_the_release(encoder, pictures):
     face = align(picture, landmarks[0])
     white = face.on_white(EllipseMatte()(face))
     with torch.no_grad():
-        embedding, hidden = encoder.tower(clip_input(white, CONFIG.image_size)[None])
+        embedding, hidden = encoder.tower(clip_input(white, CONFIG)[None])
     features = encoder(picture)
     torch.testing.assert_close(features.identity[: CONFIG.recognition_dim], encoder.recognise(picture, landmarks)[0])
     torch.testing.assert_close(features.identity[CONFIG.recognition_dim :], embedding[0] / embedding[0].norm())
@@ -69,7 +71,7 @@ def test_the_parts_are_joined_in_the_order_of_the_release(encoder, pictures):
 
 def test_clip_sees_grey_with_clips_mean_and_deviation():
     crop = torch.tensor([0.2, 0.6, 1.0])[:, None, None].expand(3, 40, 40)
-    seen = clip_input(crop, 8)
+    seen = clip_input(crop, replace(CONFIG, image_size=8, seen_in="grey"))
     grey = 0.299 * 0.2 + 0.587 * 0.6 + 0.114 * 1.0
     assert seen.shape == (3, 8, 8)
     assert seen[0, 0, 0] == pytest.approx((grey - 0.48145466) / 0.26862954, abs=1e-5)

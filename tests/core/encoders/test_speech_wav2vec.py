@@ -39,9 +39,10 @@ def click(second: float, rate: int, seconds: float = 2.0) -> Audio:
     return Audio(waveform, rate)
 
 
-def test_it_is_a_speech_encoder_and_says_that_it_is_untrained(encoder):
+def test_it_is_a_speech_encoder_and_says_what_it_was_trained_on(encoder):
     assert isinstance(encoder, SpeechEncoder)
-    assert encoder.trained == "untrained"
+    assert encoder.trained == "drawn world"
+    assert load_speech_encoder("tiny", replace(CONFIG, conv_dim=24)).trained == "untrained"
     assert all(not parameter.requires_grad for parameter in encoder.modules[0].parameters())
 
 

@@ -1,3 +1,4 @@
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -7,8 +8,9 @@ from byav_core.config import tiny
 from byav_core.encoders.text_t5 import load_text, small_text
 from byav_core.protocols import TextEncoder
 
-CONFIG = tiny().text
+CONFIG = replace(tiny().text, vocabulary="bytes", words=(), vocab_size=384)
 LENGTH = 33
+WORDS = tiny().text
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,35 @@ def test_what_a_long_prompt_loses_is_quoted(text):
     with pytest.warns(UserWarning, match="the prompt has 37 tokens and the model reads 33; not read: 'last'"):
         cut = text("x" * 32 + "last")
     torch.testing.assert_close(cut, text("x" * 32))
+
+
+def test_a_word_is_a_token_whatever_its_case_and_what_surrounds_it():
+    text = small_text(WORDS, 13)
+    ids = text.tokenizer("Left blond in BLUE, (right) black in green; crossing, park.").input_ids
+    assert len(ids) == 11 and len(set(ids)) == 10
+    assert (
+        text.tokenizer.decode(ids, skip_special_tokens=True) == "left blond in blue right black in green crossing park"
+    )
+
+
+def test_four_people_fit_into_the_tiny_models_text_and_no_word_is_lost():
+    text = small_text(WORDS, tiny().transformer.max_text_seq_length)
+    prompt = "far left blond in blue, left black in green, right pink in lime, far right grey in white, crossing, park"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text(prompt), text("")
+
+
+def test_words_that_the_model_does_not_know_are_named():
+    text = small_text(WORDS, 13)
+    with pytest.warns(UserWarning, match="does not know the words two, astronauts; it knows back, beach, black,"):
+        text("two astronauts left, two right")
+
+
+@pytest.mark.parametrize("wrong", [{"words": ("left",)}, {"words": ()}, {"vocabulary": "bytes"}])
+def test_a_vocabulary_of_words_has_room_for_exactly_its_words(wrong):
+    with pytest.raises(ValueError, match="vocab_size is 37 but|there are [0-9]+ words"):
+        replace(WORDS, **wrong)
 
 
 def test_building_leaves_the_random_state_alone():
@@ -106,5 +137,5 @@ def test_weights_cut_short_are_refused(folder):
 
 
 def test_the_text_encoder_of_another_model_is_refused(folder):
-    with pytest.raises(ValueError, match="has 48 channels but the model expects 4096"):
+    with pytest.raises(ValueError, match="has 96 channels but the model expects 4096"):
         load_text(folder, replace(CONFIG, d_model=4096), LENGTH)
