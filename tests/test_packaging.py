@@ -24,9 +24,10 @@ MODULES = {
     "sklearn": "scikit-learn",
     "skimage": "scikit-image",
     "cv2": "insightface",
-}  # whose package is named otherwise
+    "tokenizers": "transformers",
+}  # whose package is named otherwise, or comes with that one
 OF_THE_HOST = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "server", "nodes"}
-OPTIONAL = {"facexlib", "espeakng_loader"}  # used when the user has it
+OPTIONAL = {"facexlib", "espeakng_loader", "matplotlib"}  # used when the user has it
 
 
 def toml() -> dict:

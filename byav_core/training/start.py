@@ -15,6 +15,7 @@ from ..config import PRESETS, ModelConfig
 from ..encoders.face_insight_clip import load_face_encoder
 from ..encoders.speech_wav2vec import load_speech_encoder
 from ..network import Models, Network
+from ..perception.face_finder import no_faces
 from ..synthetic import WorldSpec, draw_scene
 from .config import TrainingConfig
 from .dataset import Drawn, Examples, Folder, Source
@@ -73,10 +74,11 @@ def clips_to_show(config: TrainingConfig, model: ModelConfig, source: Source) ->
 
 
 def encoders_of(config: TrainingConfig, models: Models, source: Source) -> Encoders:
-    """The frozen models; those of the tiny model need no files."""
+    """The frozen models; those of the tiny model need no files. Drawn references are looked at whole."""
+    face = load_face_encoder(config.face_model, models.config.face)
     return Encoders(
         models,
-        load_face_encoder(config.face_model, models.config.face),
+        replace(face, find=no_faces) if isinstance(source, Drawn) else face,
         load_speech_encoder(config.speech_model, models.config.speech),
         copies(source),
     )

@@ -17,7 +17,7 @@ from ...synthetic.identity import BEARDS, GLASSES, HAIRS, IRISES, SHAPES, SKINS,
 from ...synthetic.world import draw_portrait
 from .learning import Learning, Report, learn
 
-LEARNING = Learning(steps=900, rows=64, examples=3000, test=300)
+LEARNING = Learning(steps=600, rows=32, examples=1200, test=150)
 SIDE = 64  # pixels of a portrait, and of what the recogniser sees
 DISTINCT = 0.1  # temperature: how much nearer the same identity should be than all others
 QUESTIONS: dict[str, tuple[str, ...]] = {

@@ -18,7 +18,7 @@ from ...synthetic.world import draw_sounds
 from ...types import Audio
 from .learning import Learning, Report, learn
 
-LEARNING = Learning(steps=700, rows=32, examples=3000, test=300)
+LEARNING = Learning(steps=900, rows=32, examples=2500, test=300)
 BANDS = 20  # of the spectrum, evenly heard
 FLOOR = 1e-4  # of the energy, below which all is silence
 
