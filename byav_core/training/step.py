@@ -100,9 +100,10 @@ class TrainingStep(nn.Module):
         terms = {"denoising": denoising_loss(predicted.float(), true, dynamic_mask(batch.masks, draws.dynamic, patch))}
         measured = {}
         if self.stage.routes:
-            terms |= router_losses(layers, batch.masks)
-            if not draws.forced and not batch.copied.all():
-                measured["iou"] = mean_iou(layers, batch)
+            told = draws.kept.reference
+            terms |= router_losses(layers, batch.masks, told)
+            if not draws.forced and (told & ~batch.copied).any():
+                measured["iou"] = mean_iou(layers, batch, told & ~batch.copied)
         return terms | measured | {"total": weighted_sum(terms, self.stage.losses)}
 
 
@@ -178,22 +179,29 @@ def unrouted(layer: int, q: Float[Tensor, "b heads s d"], k: Float[Tensor, "#b n
     return Routed(q.new_zeros(len(q), k.shape[1], q.shape[2]))
 
 
-def router_losses(layers: tuple[Routed, ...], masks: Float[Tensor, "b n t h w"]) -> dict[str, Float[Tensor, ""]]:
-    """Eq. 2 to 4, in float32: of the masks that the router predicts, not of those injected."""
-    logits = [routed.logits.float() for routed in layers]
+def router_losses(
+    layers: tuple[Routed, ...], masks: Float[Tensor, "b n t h w"], told: Bool[Tensor, " b"]
+) -> dict[str, Float[Tensor, ""]]:
+    """Eq. 2 to 4, in float32: of the masks that the router predicts, not of those injected.
+
+    told: rows with references; these only. Faces of zeros say nothing, and what a norm makes of them has derivatives so
+    steep that the clipping of gradients would leave nothing of the other rows'.
+    """
+    logits = [routed.logits[told].float() for routed in layers]
+    if not told.any():
+        return dict.fromkeys(TERMS[1:], sum(layer.sum() for layer in logits))  # zero, of all that is trained
     predicted = predicted_masks(logits)
     return {
-        "routing": routing_loss(logits, _flat(masks)),
+        "routing": routing_loss(logits, _flat(masks[told])),
         "smoothness": smoothness_loss(predicted, TokenGrid(*masks.shape[2:])),
         "agreement": agreement_loss(predicted),
     }
 
 
-def mean_iou(layers: tuple[Routed, ...], batch: Batch) -> Float[Tensor, ""]:
-    """Of the last face layer, over clips with several characters: where a single one stands for all, nobody could say
-    who is where."""
-    several = ~batch.copied
-    return intersection_over_union(layers[-1].mask[several], _flat(batch.masks)[several]).mean()
+def mean_iou(layers: tuple[Routed, ...], batch: Batch, rows: Bool[Tensor, " b"]) -> Float[Tensor, ""]:
+    """Of the last face layer, over rows with references of several characters: elsewhere nobody could say who is
+    where."""
+    return intersection_over_union(layers[-1].mask[rows], _flat(batch.masks)[rows]).mean()
 
 
 def weighted_sum(terms: dict[str, Float[Tensor, ""]], weights: LossWeights) -> Float[Tensor, ""]:

@@ -194,6 +194,15 @@ def test_the_router_teaches_only_itself_and_only_its_losses_teach_it(network, ba
     assert all(g is not None for g in gradients(losses["denoising"], others))
 
 
+def test_faces_of_zeros_teach_the_router_nothing(network, batch):
+    """Nor do they make gradients so long that clipping them leaves nothing of the others."""
+    step = ready(network, replace(STAGE_3, drops=replace(NOTHING_DROPPED, reference=1.0)))
+    losses = step(batch, seeded())
+    losses["total"].backward()
+    assert losses["routing"] == 0 and "iou" not in losses
+    assert all(not p.grad.any() for p in network.router.parameters() if p.requires_grad)
+
+
 def gradients(loss, parameters):
     return torch.autograd.grad(loss, list(parameters.values()), retain_graph=True, allow_unused=True)
 
@@ -251,7 +260,8 @@ def test_equation_2_is_asked_of_the_predicted_masks_not_of_the_injected_ones(net
     hook.remove()
     expected = routing_loss([routed.logits for routed in layers], batch.masks.flatten(2))
     torch.testing.assert_close(losses["routing"], expected)
-    assert router_losses(tuple(layers), batch.masks)["routing"] == losses["routing"]
+    everybody = torch.ones(len(batch.names), dtype=torch.bool)
+    assert router_losses(tuple(layers), batch.masks, everybody)["routing"] == losses["routing"]
 
 
 def test_own_masks_carry_no_gradient_into_the_denoising(network, batch):
