@@ -382,13 +382,13 @@ def tiny() -> ModelConfig:
     return ModelConfig(
         name="tiny",
         transformer=TransformerConfig(
-            num_attention_heads=4,
-            attention_head_dim=48,
+            num_attention_heads=5,
+            attention_head_dim=32,
             in_channels=288,
             out_channels=96,
             time_embed_dim=64,
             text_embed_dim=96,
-            num_layers=8,
+            num_layers=6,
             sample_width=12,
             sample_height=8,
             sample_frames=25,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig, tiny
 from ..encoders.text_t5 import T5Text, load_text, small_text, text_in_the_box
-from ..encoders.video_vae import VideoVae, load_video_vae, small_video_vae
+from ..encoders.video_vae import VideoVae, load_video_vae, small_video_vae, video_in_the_box
 from ..network import Models, Network
 from .checkpoint import Checkpoint
 from .cogvideox import read_base, weight_files
@@ -107,7 +107,7 @@ def load_models(
 def untrained_models(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Models:
     """Made up from the seed; only for sizes that need no files. The text encoder is trained if one is in the box."""
     text = text_in_the_box(config.text, config.transformer.max_text_seq_length)
-    video = small_video_vae(config.video)
+    video = video_in_the_box(config.video)
     _cast(text.module, dtype), _cast(video.module, dtype)
     return Models(config, Network.seeded(config).to(dtype).eval(), text, video)
 

@@ -1,4 +1,4 @@
-"""Video to latents and back: CogVideoX's causal 3D autoencoder behind `VideoAutoencoder`."""
+"""Video to latents and back, behind `VideoAutoencoder`: CogVideoX's causal 3D autoencoder, or the tiny model's."""
 
 import math
 from dataclasses import dataclass
@@ -10,9 +10,12 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..config import VideoAutoencoderConfig
+from ..config import PatchAutoencoderConfig, VideoAutoencoderConfig
 from ..weights_folder import part_of, reading, refuse_gaps
-from .untrained import seeded_weights
+from .patch_autoencoder import PatchAutoencoder
+from .untrained import seeded_weights, weights_in_the_box
+
+AutoencoderConfig = VideoAutoencoderConfig | PatchAutoencoderConfig
 
 
 @dataclass(frozen=True)
@@ -33,23 +36,24 @@ class Posterior:
 
 
 class VideoVae:
-    """Pixels 0..1 to latents times the scaling factor, and back; `module` is diffusers' AutoencoderKLCogVideoX.
+    """Pixels 0..1 to latents times the scaling factor, and back; `module` is diffusers' AutoencoderKLCogVideoX, or a
+    PatchAutoencoder.
 
-    Rows of a batch go through one at a time, and frames larger than the autoencoder was trained on in overlapping
+    Of the former, rows of a batch go through one at a time, and frames larger than it was trained on in overlapping
     tiles, both by diffusers' own methods; up to that size nothing is cut, so the numbers are those of the release.
     `tile` (height, width) in pixels cuts smaller, for less memory.
     """
 
-    def __init__(self, config: VideoAutoencoderConfig, module: nn.Module, tile: tuple[int, int] | None = None):
+    def __init__(self, config: AutoencoderConfig, module: nn.Module, tile: tuple[int, int] | None = None):
         if module.config.latent_channels != config.latent_channels:
             raise ValueError(
                 f"the video autoencoder has {module.config.latent_channels} latent channels but the model expects "
                 f"{config.latent_channels}; use the one that belongs to the model"
             )
         self.config, self.module = config, module.eval().requires_grad_(False)
-        height, width = tile or (config.sample_height, config.sample_width)
-        module.enable_slicing()
-        self._tile(height, width)
+        if not isinstance(config, PatchAutoencoderConfig):  # which needs little memory at any size
+            module.enable_slicing()
+            self._tile(*(tile or (config.sample_height, config.sample_width)))
 
     def _tile(self, height: int, width: int) -> None:
         """Tiles of at least this extent, a quarter of each shared with the next.
@@ -91,12 +95,18 @@ class VideoVae:
         return rearrange(video.float() / 2 + 0.5, "b c f H W -> b f c H W").clamp(0, 1)
 
 
-def small_video_vae(config: VideoAutoencoderConfig, seed: int = 0) -> VideoVae:
+def small_video_vae(config: AutoencoderConfig, seed: int = 0) -> VideoVae:
     """The real architecture at the size of `config`: needs no files, weights untrained (decodes to noise)."""
-    from diffusers import AutoencoderKLCogVideoX
-
     with seeded_weights(seed):
-        return VideoVae(config, AutoencoderKLCogVideoX(**_architecture(config)))
+        return VideoVae(config, _untrained(config))
+
+
+def video_in_the_box(config: AutoencoderConfig) -> VideoVae:
+    """`small_video_vae` with the weights trained in the drawn world, where there are any for this configuration."""
+    video = small_video_vae(config)
+    if found := weights_in_the_box("tiny_video", config):
+        video.module.load_state_dict(found[0])
+    return video
 
 
 def load_video_vae(folder: str | Path, config: VideoAutoencoderConfig, dtype: torch.dtype = torch.float32) -> VideoVae:
@@ -113,6 +123,14 @@ def load_video_vae(folder: str | Path, config: VideoAutoencoderConfig, dtype: to
         )
     refuse_gaps(path, report)
     return VideoVae(config, module)
+
+
+def _untrained(config: AutoencoderConfig) -> nn.Module:
+    if isinstance(config, PatchAutoencoderConfig):
+        return PatchAutoencoder(config)
+    from diffusers import AutoencoderKLCogVideoX
+
+    return AutoencoderKLCogVideoX(**_architecture(config))
 
 
 def _architecture(config: VideoAutoencoderConfig) -> dict[str, Any]:

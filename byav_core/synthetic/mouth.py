@@ -1,4 +1,4 @@
-"""How far a sound opens a mouth: its energy in the band of the voice, for any sound at all."""
+"""How far a sound opens a mouth: its energy in the band of the voice, for any sound at all; and what of it is seen."""
 
 import numpy as np
 import torch
@@ -6,12 +6,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..types import Audio
+from .identity import REDDEST
 
 BAND = (100.0, 4000.0)  # Hz
 WINDOW = 0.16  # seconds of sound that a frame looks at, bell-shaped around its middle
 WIDE_OPEN = 0.26  # RMS in the band at which a mouth is open as far as it goes; a voice at -20 dB averages 0.1
 CURVE = 0.75  # below 1: quiet sounds open it more than their share
 SHUT = 0.06  # what is less opens nothing
+FULL_RED = 0.1  # over REDDEST, from where on a pixel is the inside of a mouth and nothing else
 
 
 def mouth_opening(audio: Audio, frames: int, fps: float) -> Float[Tensor, " f"]:
@@ -23,6 +25,12 @@ def mouth_opening(audio: Audio, frames: int, fps: float) -> Float[Tensor, " f"]:
     heard = np.where(middles < len(smooth), smooth[middles.clip(max=len(smooth) - 1)], 0.0)
     opening = (np.sqrt(heard.clip(min=0)) / WIDE_OPEN) ** CURVE
     return torch.from_numpy(np.where(opening < SHUT, 0.0, opening).clip(max=1.0)).float()
+
+
+def redness(frames: Float[Tensor, "... 3 H W"]) -> Float[Tensor, "... H W"]:
+    """1 where a pixel (0..1) is the inside of a mouth, 0 where it is anything else of the drawn world."""
+    red, green, blue = frames.unbind(dim=-3)
+    return ((red - torch.maximum(green, blue) - REDDEST) / FULL_RED).clamp(0, 1)
 
 
 def _band(audio: Audio) -> np.ndarray:

@@ -71,6 +71,7 @@ class TrainingConfig:
     face_model, speech_model: folders of the frozen encoders, or "tiny".
     rows: clips that go through the network at once on one device; a step has the stage's `batch` of them, in as many
     passes as it takes. precision: "no" is float32; with "bf16" trained weights stay in float32.
+    optimizer: of the paper, AdamW; with "muon" that one for the matrices inside the network, which learn more per clip.
     ema: how much of the averaged weights stays in a step; they are what is saved. 0 for none.
     """
 
@@ -85,6 +86,7 @@ class TrainingConfig:
     rows: int = 1
     precision: Literal["no", "bf16"] = "no"
     gradient_checkpointing: bool = False
+    optimizer: Literal["adamw", "muon"] = "adamw"
     betas: tuple[float, ...] = (0.9, 0.95)
     weight_decay: float = 1e-4
     gradient_clip: float = 1.0

@@ -28,6 +28,7 @@ from .dataset import Examples, Source
 from .example import seed_of
 from .journal import Journal
 from .mixture import Batch, Mixture, Passes
+from .optimizers import make_optimizers
 from .show import Shown, sheet, stage_clips
 from .stages import Stage, adapt, freeze
 from .start import clips_to_show, encoders_of, examples_of, finished, source_of, starting_models, write_weights
@@ -123,7 +124,7 @@ class Run:
     accelerator: Accelerator
     step_module: nn.Module
     trained: list[nn.Parameter]
-    optimizer: Any
+    optimizers: list[Any]
     average: EMAModel | None
     passes: Passes
     states: States
@@ -146,17 +147,13 @@ class Run:
         if config.precision == "bf16" and accelerator.device.type == "cpu":
             use_plain_attention(network)
         module = TrainingStep(network.train(), stage, models.config.schedule)
-        optimizer = torch.optim.AdamW(
-            [p for p in module.parameters() if p.requires_grad], lr=0.0, betas=config.betas, eps=1e-8,
-            weight_decay=config.weight_decay,
-        )  # fmt: skip
-        module, optimizer = accelerator.prepare(module, optimizer)
+        module, *optimizers = accelerator.prepare(module, *make_optimizers(module, config))
         trained = [p for p in module.parameters() if p.requires_grad]
         average = EMAModel(trained, decay=config.ema) if config.ema else None
         mixture = Mixture(examples.source, stage.single_character, config.rows, config.seed)
         states = States(Path(config.output) / "states" / f"stage-{number}", accelerator, average, config.every.keep)
         passes = Passes(examples, mixture, no_text)
-        return cls(config, number, models, accelerator, module, trained, optimizer, average, passes, states, shown)
+        return cls(config, number, models, accelerator, module, trained, optimizers, average, passes, states, shown)
 
     @property
     def stage(self) -> Stage:
@@ -183,8 +180,9 @@ class Run:
     def _step(self, step: int, batches: Iterator[tuple[int, Batch]]) -> dict[str, float]:
         """All passes of a step, then the optimiser. Gives the means over all passes of all processes."""
         accelerator, rate = self.accelerator, learning_rate(self.stage, step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         found, norm = [], 0.0
         for _ in range(accelerator.gradient_accumulation_steps):
             number, batch = next(batches)
@@ -194,8 +192,9 @@ class Run:
                 accelerator.backward(losses["total"])
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(self.trained, self.config.gradient_clip)
-                self.optimizer.step()
-                self.optimizer.zero_grad()
+                for optimizer in self.optimizers:
+                    optimizer.step()
+                    optimizer.zero_grad()
             found.append(_vector(losses))
         if self.average:
             self.average.step(self.trained)
