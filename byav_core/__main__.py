@@ -1,4 +1,4 @@
-"""python -m byav_core generate | decode | convert | inspect | synthetic | companions | train.
+"""python -m byav_core generate | decode | convert | inspect | synthetic | companions | train | experiments.
 
 What the user can mend is said in one sentence, with exit code 2. Heavy libraries are imported by the command that
 needs them, after what can be checked without them.
@@ -6,6 +6,7 @@ needs them, after what can be checked without them.
 
 import argparse
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
+    from .benchmark.experiments import Run, Setup
     from .config import ModelConfig
     from .latents_file import KeptLatents
     from .network import Models
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-COMMANDS = "generate | decode | convert | inspect | synthetic | companions | train"
+COMMANDS = "generate | decode | convert | inspect | synthetic | companions | train | experiments"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     _add_synthetic(commands.add_parser("synthetic", help="a drawn world in which the truth is known"))
     _add_companions(commands.add_parser("companions", help="train the tiny model's text, face and speech encoders"))
     _add_train(commands.add_parser("train", help="one of the three stages of training"))
+    _add_experiments(commands.add_parser("experiments", help="the claims about binding, measured in the drawn world"))
     return top
 
 
@@ -213,6 +216,24 @@ def train(options: argparse.Namespace) -> None:
     print(f"wrote {train_stage(config, options.stage, resume=options.resume)}")
 
 
+def experiments(options: argparse.Namespace) -> None:
+    from .benchmark.report import write_report
+
+    if options.report:
+        print("wrote " + ", ".join(str(path) for path in write_report(options.out)))
+        return
+    if not options.out.absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {options.out.absolute().parent} for the results; make it first")
+
+    from .benchmark.experiments import chosen, run
+
+    setup = _setup(options)
+    runs = chosen(options.conditions, options.scenes, options.seeds, setup.weights)
+    with _counting_films(runs) as on_film:
+        run(setup, runs, options.out, workers=options.workers, resume=options.resume, on_film=on_film)
+    print(f"wrote {options.out}")
+
+
 def read_masks(paths: Sequence[Path]) -> "Float[Tensor, 'n f H W']":
     """One mask per file, white where the character is: a picture, held still, or a video.
 
@@ -335,6 +356,26 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="go on from the last state on disk")
     add("--memory", action="store_true", help="train nothing, say how much memory each stage needs per GPU")
     add("--gpus", type=int, default=8, help="for --memory (8)")
+
+
+def _add_experiments(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=experiments)
+    add = command.add_argument
+    add("--model", default=TINY, help='weights to measure: "tiny" (built in), or our .safetensors')
+    add("--weights", action="append", default=[], help="NAME=FILE: weights for ablations, such as n classes=FILE")
+    add("--face-model", default=TINY, help="folder with the face encoder; the tiny model has its own")
+    add("--speech-model", default=TINY, help="folder with wav2vec2-base-960h; the tiny model has its own")
+    add("--voices", help="folder of real speech; without it there is babble")
+    add("--conditions", nargs="+", default=["*"], help='names or patterns, with scenes x seeds: "intra*" "close*:24x1"')
+    add("--scenes", type=int, default=64, help="held-out scenes of each condition (64)")
+    add("--seeds", type=int, default=3, help="seeds for each scene (3)")
+    add("--steps", type=int, default=10, help="denoising steps (10)")
+    add("--scheduler", default="dpm", choices=("dpm", "ddim"))
+    add("--guidance", type=float, nargs=2, default=[1.0, 2.0], metavar=("TEXT", "AUDIO"), help="(1 2)")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="processes, by default one for each core")
+    add("--out", type=Path, default=Path("docs/experiments.json"), help="results (docs/experiments.json)")
+    add("--resume", action="store_true", help="keep what is measured already")
+    add("--report", action="store_true", help="measure nothing, write tables and plots beside the results")
 
 
 def _add_models(command: argparse.ArgumentParser) -> None:
@@ -595,6 +636,39 @@ def _write(
     if options.film and masks is not None:
         write_video(options.film, Video(overlay(video.frames, masks, names), video.fps, video.audio), comment)
         print(f"wrote {options.film} ({config.trained})")
+
+
+def _setup(options: argparse.Namespace) -> "Setup":
+    from .benchmark.experiments import MAIN, Setup
+
+    for name in ("scenes", "seeds", "steps", "workers"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} {getattr(options, name)} is too few; choose 1 or more")
+    weights = [(name, file) for name, _, file in (given.partition("=") for given in options.weights)]
+    if wrong := [name for name, file in weights if not file]:
+        raise ValueError(f"--weights {wrong[0]} names no file; write NAME=FILE")
+    return Setup(
+        ((MAIN, options.model), *weights),
+        options.voices,
+        options.steps,
+        *options.guidance,
+        options.scheduler,
+        options.face_model,
+        options.speech_model,
+    )
+
+
+@contextmanager
+def _counting_films(runs: "Sequence[Run]") -> "Iterator[Callable[[str], None]]":
+    from tqdm import tqdm
+
+    with tqdm(total=sum(one.scenes * one.seeds for one in runs), unit="film", smoothing=0.05) as bar:
+
+        def on_film(condition: str) -> None:
+            bar.set_description(condition, refresh=False)
+            bar.update()
+
+        yield on_film
 
 
 def _memory(config: "TrainingConfig", gpus: int) -> str:

@@ -16,6 +16,7 @@ LAYERS = [  # a part may import parts of the layers above its own in this list, 
     {"checkpoints", "sampling"},
     {"pipeline"},
     {"training"},
+    {"benchmark"},
     {"__main__"},
 ]
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
@@ -109,6 +110,7 @@ def test_the_entry_point_imports_nothing_when_loaded():
         ("byav_core/pipeline.py", "if True:\n    from nodes import cast", "knows nothing of ComfyUI"),
         ("byav_core/pipeline.py", "from .training.stages import STAGES", "pipeline may not import training"),
         ("byav_core/synthetic/world.py", "from ..training import mixture", "synthetic may not import training"),
+        ("byav_core/training/step.py", "from ..benchmark import masks", "training may not import benchmark"),
         ("byav_core/pipeline.py", "from ..nodes import cast", "what lies above"),
         ("byav_core/model/block.py", "from ...nodes.convert import to_core", "what lies above"),
         ("byav_core/pipeline.py", "from .novelty import x", "without a place"),

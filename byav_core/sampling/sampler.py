@@ -14,7 +14,7 @@ from ..protocols import MaskSource
 from ..types import Routed, TokenGrid
 from .guidance import Conditions, Pass
 from .latents import LatentInput
-from .schedule import DdimSolver, DpmSolver
+from .schedule import Solver
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def denoise(
     conditions: Conditions,
     passes: tuple[tuple[Pass, ...], ...],
     masks: MaskSource,
-    solver: DpmSolver | DdimSolver,
+    solver: Solver,
     generator: torch.Generator | None = None,
     *,
     on_step: Callable[[StepReport], None] | None = None,

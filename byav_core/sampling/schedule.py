@@ -1,7 +1,7 @@
 """The noise schedule and the two solvers, both diffusers'. Here they get one way of being called."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,21 @@ class Stepped:
 
     latents: Float[Tensor, "b t c H W"]
     clean: Float[Tensor, "b t c H W"]
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """What the denoising loop asks: which timesteps, and where a velocity leads. `step` counts from 0."""
+
+    timesteps: tuple[int, ...]
+
+    def step(
+        self,
+        step: int,
+        velocity: Float[Tensor, "b t c H W"],
+        latents: Float[Tensor, "b t c H W"],
+        generator: torch.Generator | None,
+    ) -> Stepped: ...
 
 
 class DpmSolver:
