@@ -6,6 +6,7 @@ each process takes its share of them.
 
 import logging
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,12 +57,19 @@ def train(config: TrainingConfig, number: int, *, resume: bool = False, source: 
 
 
 def make_accelerator(config: TrainingConfig, stage: Stage, models: Models) -> Accelerator:
-    """Raises ValueError when the batch does not divide among the processes."""
+    """Raises ValueError when the batch does not divide among the processes, or these know nothing of each other."""
+    started = int(os.environ.get("WORLD_SIZE", 1))
     unread = models.config.router.mask_layer is not None  # then layers of the router that nobody asks have no gradient
     accelerator = Accelerator(
+        cpu=started > 1 and not torch.cuda.is_available(),  # else each would train by itself, all of them the same
         mixed_precision=config.precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unread)],
     )
+    if accelerator.num_processes != started:
+        raise ValueError(
+            f"{started} processes were started but accelerate knows of {accelerator.num_processes}; start them with "
+            "`accelerate launch`, or with torchrun"
+        )
     at_once = config.rows * accelerator.num_processes
     if stage.batch % at_once:
         raise ValueError(
