@@ -529,7 +529,7 @@ def _models(options: argparse.Namespace) -> "Models":
 
     dtype = getattr(torch, options.precision) if options.precision else None
     models = load_models(options.model, companions=options.companions, dtype=dtype)
-    if models.config.trained == "untrained":
+    if models.config.trained.startswith("untrained"):
         _say(f"the model {models.config.name} is untrained: what it makes shows that everything works, not people")
     return models
 
@@ -537,15 +537,14 @@ def _models(options: argparse.Namespace) -> "Models":
 def _perception(options: argparse.Namespace, config: "ModelConfig", face_model: str, speech_model: str) -> "Perception":
     from .encoders.face_insight_clip import load_face_encoder
     from .encoders.speech_wav2vec import load_speech_encoder
-    from .perception.locator import FaceLocator
-    from .perception.segmenter import FaceTracks, Sam2Segmenter
+    from .perception.segmenter import Sam2Segmenter
     from .pipeline import Perception
     from .routing import LabelSpreading
 
     face = load_face_encoder(face_model, config.face)
     speech = load_speech_encoder(speech_model, config.speech)
-    locator = FaceLocator(face.find, face.recognise)
-    segmenter = Sam2Segmenter(options.sam2, locator, _device(options.device)) if options.sam2 else FaceTracks(locator)
+    locator, device = face.locator(), _device(options.device)
+    segmenter = Sam2Segmenter(options.sam2, locator, device) if options.sam2 else face.segmenter()
     return Perception(face, speech, locator, segmenter, LabelSpreading() if options.refine else None)
 
 

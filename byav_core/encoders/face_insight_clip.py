@@ -12,7 +12,10 @@ from torch.nn.functional import interpolate, normalize
 
 from ..config import FaceEncoderConfig
 from ..perception.face_finder import CenterFaceFinder, InsightFaceFinder
-from ..protocols import FaceFinder
+from ..perception.locator import FaceLocator
+from ..perception.portraits import PortraitLocator
+from ..perception.segmenter import FaceTracks
+from ..protocols import FaceFinder, VideoSegmenter
 from ..types import FaceFeatures
 from .aligned_face import AlignedFace, align, whole_picture
 from .eva_clip import EvaTower, load_eva_tower
@@ -32,12 +35,12 @@ class InsightClipFace:
     """Face finding, alignment, recognition and CLIP, in the order of the release.
 
     The recognition vector sees the aligned crop as it is; CLIP sees it in grey (or as `config.seen_in` says), the
-    background white. A picture
-    without a face is looked at whole, with a warning. `trained` says which weights are inside.
+    background white. A picture without a face is looked at whole, with a warning; where `find` is None, every picture
+    is a portrait, looked at whole. `trained` says which weights are inside.
     """
 
     config: FaceEncoderConfig
-    find: FaceFinder
+    find: FaceFinder | None
     recogniser: Recogniser
     tower: EvaTower
     matte: Callable[[AlignedFace], Tensor]
@@ -56,6 +59,8 @@ class InsightClipFace:
         Raises ValueError for a picture that is too small or not finite, and for a box outside of it.
         """
         _check(picture, box, name)
+        if self.find is None:
+            return self._whole(picture, box, found=True)
         landmarks = self._landmarks(picture, box)
         if landmarks is not None:
             face = align(picture, landmarks)
@@ -66,8 +71,7 @@ class InsightClipFace:
             "better" + (", or a box around it" if box is None else ""),
             stacklevel=2,
         )
-        face = whole_picture(picture if box is None else _cut(picture, box))
-        return self._features(face, everything(face), found=False)
+        return self._whole(picture, box, found=False)
 
     @torch.no_grad()
     def recognise(
@@ -77,6 +81,19 @@ class InsightClipFace:
         if not len(landmarks):
             return torch.zeros(0, self.config.recognition_dim)
         return self.recogniser(torch.stack([align(picture, points).crop for points in landmarks])).float().cpu()
+
+    def locator(self) -> FaceLocator | PortraitLocator:
+        """Finds the people of a cast in a picture, as this encoder knows them."""
+        return PortraitLocator() if self.find is None else FaceLocator(self.find, self.recognise)
+
+    def segmenter(self) -> VideoSegmenter:
+        """Follows them through a video, without weights of its own."""
+        locator = self.locator()
+        return FaceTracks(locator) if isinstance(locator, FaceLocator) else locator
+
+    def _whole(self, picture: Float[Tensor, "3 H W"], box: Box | None, found: bool) -> FaceFeatures:
+        face = whole_picture(picture if box is None else _cut(picture, box))
+        return self._features(face, everything(face), found)
 
     def _landmarks(self, picture: Float[Tensor, "3 H W"], box: Box | None) -> Float[Tensor, "5 2"] | None:
         boxes, landmarks, _ = self.find(picture)
@@ -117,8 +134,8 @@ SEEN_IN: dict[str, Callable[[Tensor], Tensor]] = {"grey": grey, "colour": lambda
 def load_face_encoder(
     name_or_folder: str | Path, config: FaceEncoderConfig, *, device: str | torch.device = "cpu"
 ) -> InsightClipFace:
-    """ "tiny": the same steps with the small networks in the box, untrained where none fits. Else a folder with the
-    release's files.
+    """ "tiny": the small networks in the box, untrained where none fits; what they know are portraits of the drawn
+    world, looked at whole. Else a folder with the release's files.
 
     The folder (or face_encoder/ in it) holds EVA02_CLIP_L_336_psz14_s6B.pt and, there or in models/antelopev2/,
     glintr100.onnx; with scrfd_10g_bnkps.onnx that detector is used, else CenterFace; with parsing_bisenet.pth and
@@ -142,7 +159,7 @@ def _small(config: FaceEncoderConfig) -> InsightClipFace:
         state, trained = found
         networks.load_state_dict(state)
     recogniser, tower = networks["recogniser"], networks["tower"]
-    return InsightClipFace(config, CenterFaceFinder(), recogniser, tower, EllipseMatte(), trained)
+    return InsightClipFace(config, None, recogniser, tower, everything, trained)
 
 
 def untrained_networks(config: FaceEncoderConfig, seed: int = 0) -> nn.ModuleDict:

@@ -46,7 +46,7 @@ class CenterFaceFinder:
 
 
 def no_faces(picture: Float[Tensor, "3 H W"]) -> Faces:
-    """For drawn pictures: finders made for photographs see no face in them either, after a fifth of a second each."""
+    """What a finder says of a picture without any."""
     return torch.zeros(0, 4), torch.zeros(0, 5, 2), torch.zeros(0)
 
 

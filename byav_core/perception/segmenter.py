@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..protocols import VideoSegmenter
+from ..protocols import CharacterLocator, VideoSegmenter
 from ..types import Character
 from ..weights_folder import reading, refuse_gaps
 from .head_mask import head_masks, share
@@ -62,10 +62,16 @@ class Sam2Segmenter:
     overlap they share. `module` is transformers' Sam2VideoModel.
     """
 
-    def __init__(self, folder: str | Path, locator: FaceLocator, device: str | torch.device = "cpu"):
-        """Raises FileNotFoundError naming what is missing, ValueError for damaged weights."""
+    def __init__(self, folder: str | Path, locator: CharacterLocator, device: str | torch.device = "cpu"):
+        """Raises FileNotFoundError naming what is missing, ValueError for damaged weights, and for a locator that
+        finds no faces."""
         from transformers import Sam2VideoModel
 
+        if not isinstance(locator, FaceLocator):
+            raise ValueError(
+                "SAM 2 is told whom to follow by faces that are found, which the tiny face encoder does without; leave "
+                "SAM 2 out, or take another face encoder"
+            )
         path = Path(folder)
         if not (path / "config.json").is_file():
             raise FileNotFoundError(

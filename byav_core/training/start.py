@@ -15,7 +15,6 @@ from ..config import PRESETS, ModelConfig
 from ..encoders.face_insight_clip import load_face_encoder
 from ..encoders.speech_wav2vec import load_speech_encoder
 from ..network import Models, Network
-from ..perception.face_finder import no_faces
 from ..synthetic import WorldSpec, draw_scene
 from .config import TrainingConfig
 from .dataset import Drawn, Examples, Folder, Source
@@ -78,7 +77,7 @@ def encoders_of(config: TrainingConfig, models: Models, source: Source) -> Encod
     face = load_face_encoder(config.face_model, models.config.face)
     return Encoders(
         models,
-        replace(face, find=no_faces) if isinstance(source, Drawn) else face,
+        replace(face, find=None) if isinstance(source, Drawn) else face,
         load_speech_encoder(config.speech_model, models.config.speech),
         copies(source),
     )

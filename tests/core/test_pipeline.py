@@ -9,8 +9,10 @@ import torch
 
 from byav_core.checkpoints.load import load_models
 from byav_core.encoders.face_insight_clip import load_face_encoder
+from byav_core.encoders.matte import EllipseMatte
 from byav_core.encoders.speech_wav2vec import load_speech_encoder
 from byav_core.matrix import AudioCharacterMatrix, from_table, one_to_one, swapped
+from byav_core.perception.face_finder import CenterFaceFinder
 from byav_core.perception.locator import FaceLocator
 from byav_core.perception.segmenter import FaceTracks
 from byav_core.pipeline import (
@@ -48,7 +50,8 @@ def models():
 
 @pytest.fixture(scope="module")
 def perception(models):
-    face = load_face_encoder("tiny", models.config.face)
+    small = load_face_encoder("tiny", models.config.face)
+    face = replace(small, find=CenterFaceFinder(), matte=EllipseMatte())  # for photographs
     locator = FaceLocator(face.find, face.recognise)
     return Perception(face, load_speech_encoder("tiny", models.config.speech), locator, FaceTracks(locator))
 

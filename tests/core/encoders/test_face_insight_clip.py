@@ -22,7 +22,8 @@ LEFTMOST, STANDING_MAN = (62.0, 266.0, 165.0, 394.0), (902.0, 59.0, 1013.0, 205.
 
 @pytest.fixture(scope="module")
 def encoder():
-    return load_face_encoder("tiny", CONFIG)
+    """The small networks, handed faces as the release's are."""
+    return replace(load_face_encoder("tiny", CONFIG), find=CenterFaceFinder(), matte=EllipseMatte())
 
 
 def alike(one, other) -> float:
@@ -118,6 +119,20 @@ def test_a_picture_without_a_face_is_used_whole_and_said_so(encoder):
     assert not features.found
     torch.testing.assert_close(features.crop, whole_picture(wall).crop)
     assert torch.isfinite(features.identity).all()
+
+
+@pytest.mark.parametrize("box", [None, (10.0, 20.0, 90.0, 110.0)])
+def test_the_tiny_encoder_looks_at_portraits_whole_and_says_nothing(encoder, box):
+    """As it was trained, also where a finder would see a face, or none."""
+    portrait = torch.rand(3, 120, 100, generator=torch.Generator().manual_seed(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        features = load_face_encoder("tiny", CONFIG)(portrait, box)
+    assert features.found
+    with pytest.warns(UserWarning, match="no face was found"):
+        searched = encoder(portrait, box)
+    torch.testing.assert_close(features.identity, searched.identity)
+    assert torch.equal(features.crop, searched.crop)
 
 
 def test_a_box_without_a_face_is_used_and_nothing_else(encoder, group):
