@@ -10,7 +10,8 @@ from pathlib import Path
 
 import folder_paths
 
-TINY = "tiny (built in, untrained)"
+TINY = "tiny (built in)"
+BEFORE_IT_WAS_TRAINED = "tiny (built in, untrained)"  # what older workflows call it
 FACE_TRACKS = "face tracks (built in)"
 BESIDE = "beside the weights"
 KEY = "byav"
@@ -18,7 +19,7 @@ MODEL_KEYS = (KEY, "diffusion_models")
 AUDIO_KEYS = (KEY, "audio_encoders")
 FOLDER_KEYS = (KEY, "diffusers")
 SEGMENTER_KEYS = (KEY, "sam2")
-BUILT_IN = (TINY, FACE_TRACKS, BESIDE)
+BUILT_IN = (TINY, BEFORE_IT_WAS_TRAINED, FACE_TRACKS, BESIDE)
 WEIGHTS = {".safetensors", ".sft"}
 FACE_WEIGHTS = "EVA02_CLIP_L_336_psz14_s6B"
 OURS = "bind_your_avatar"  # where a file of ours keeps its configuration, in its metadata
@@ -63,9 +64,13 @@ def locate(choice: str, *keys: str) -> Path:
     raise FileNotFoundError(f"{choice!r} is in none of the model folders ({places}); put it into one and press R")
 
 
+def is_tiny(choice: str) -> bool:
+    return choice in (TINY, BEFORE_IT_WAS_TRAINED)
+
+
 def check_choice(choice: str | None, choices: list[str], *keys: str) -> bool | str:
     """True, or a sentence for the user: what is missing and where it was looked for."""
-    if choice is None or choice in choices:
+    if choice is None or choice in choices or is_tiny(choice):
         return True
     try:
         path = locate(choice, *keys)

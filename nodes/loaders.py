@@ -27,8 +27,9 @@ class LoadModel(io.ComfyNode):
             "loaders",
             display_name="Load Bind-Your-Avatar Model",
             description="Loads the video model with its face extractor, speech projector and router, text encoder and "
-            "video autoencoder. The built-in tiny model needs no download and is untrained: it shows that a graph "
-            "works, not what people look like.",
+            "video autoencoder. The built-in tiny model needs no download. It belongs to a drawn world of cartoon "
+            "people at 96 x 64 and knows the words of that world only, so give it drawn faces, such as the examples; "
+            "every output says how far it is trained.",
             inputs=[
                 io.Combo.Input(
                     "model",
@@ -103,7 +104,9 @@ class LoadFaceEncoder(io.ComfyNode):
             "loaders",
             display_name="Load Face Encoder",
             description="Loads what looks at reference faces: face recognition and the CLIP image encoder. It must "
-            "belong to the model: the built-in tiny encoder to the tiny model, the released one to the released model.",
+            "belong to the model: the built-in tiny encoder to the tiny model, the released one to the released model. "
+            "The released one looks for the face in a picture; the tiny one looks at the whole picture, a drawn "
+            "portrait, and finds people in a scene by laying their portraits over it.",
             inputs=[
                 io.Combo.Input(
                     "face_encoder",
@@ -186,7 +189,7 @@ def load(choice: str, dtype: torch.dtype, companions: str, vae: Any, clip: Any) 
     from ..byav_core.checkpoints.load import load_models, load_network
 
     path = place_of(choice, *files.MODEL_KEYS)
-    if vae is None or clip is None or choice == files.TINY:
+    if vae is None or clip is None or files.is_tiny(choice):
         beside = None if companions == files.BESIDE else files.locate(companions, *files.FOLDER_KEYS)
         models = load_models(path, companions=beside, dtype=dtype)
     else:
@@ -222,11 +225,11 @@ def patchers_of(models: Models) -> dict[str, Any]:
 
 
 def place_of(choice: str, *keys: str) -> str | Path:
-    return "tiny" if choice == files.TINY else files.locate(choice, *keys)
+    return "tiny" if files.is_tiny(choice) else files.locate(choice, *keys)
 
 
 def config_for(choice: str) -> ModelConfig:
     """Encoders belong to a dialect: the built-in ones to tiny(), those from files to the released model."""
     from ..byav_core.config import released, tiny
 
-    return tiny() if choice == files.TINY else released()
+    return tiny() if files.is_tiny(choice) else released()

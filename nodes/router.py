@@ -176,6 +176,19 @@ class Router(io.ComfyNode):
                         "or a SAM 2 folder in models/byav or models/sam2.",
                     )
                 ),
+                sockets.advanced(
+                    io.Float.Input(
+                        "coarse_guidance",
+                        display_name="coarse guidance",
+                        default=6.0,
+                        min=0.0,
+                        max=30.0,
+                        step=0.1,
+                        optional=True,
+                        tooltip="How strongly the prompt pulls in the first pass (post). 6 suits the released model, "
+                        "1 the tiny one.",
+                    )
+                ),
             ],
             outputs=[
                 sockets.RouterLink.Output("router_out", display_name="router", tooltip="For Sampler."),
@@ -225,9 +238,10 @@ class Router(io.ComfyNode):
         coarse_steps=20,
         probe_steps=3,
         segmenter=files.FACE_TRACKS,
+        coarse_guidance=6.0,
     ):
         node_id = cls.hidden.unique_id
-        first = FirstPass(model, scene, cast, prompt, streams, matrix, seed, coarse_steps, node_id)
+        first = FirstPass(model, scene, cast, prompt, streams, matrix, seed, coarse_steps, coarse_guidance, node_id)
         with runtime.listening(node_id) as notes:
             planned = plan(router, refinement, first, face_encoder, masks, segmenter)
         planned = replace(planned, notes=tuple(notes))
@@ -249,6 +263,7 @@ class FirstPass:
     matrix: AudioCharacterMatrix | None
     seed: int
     steps: int
+    guidance: float
     node_id: str | None
 
     def coarse_video(self) -> Float[Tensor, "f 3 H W"]:
@@ -263,12 +278,14 @@ class FirstPass:
                 self.scene,
                 self.seed,
                 self.steps,
+                guidance_scale=self.guidance,
                 on_step=progress,
                 check_cancelled=runtime.check_cancelled,
                 compute=compute_on,
             )
 
-        return self.model.memo.get("coarse", (self.prompt, self.scene), (self.seed, self.steps), compute)
+        decided = self.seed, self.steps, self.guidance
+        return self.model.memo.get("coarse", (self.prompt, self.scene), decided, compute)
 
     def probe(self, source: MaskSource, probe_steps: int) -> Float[Tensor, "n f H W"]:
         """The masks half way through a run of a few unguided steps. Raises ValueError without prompt or voices."""
@@ -328,19 +345,17 @@ def plan(
 
 
 def locator_for(face_encoder: sockets.LoadedEncoder) -> CharacterLocator:
-    from ..byav_core.perception.locator import FaceLocator
-
     runtime.bring(face_encoder.patchers)
-    return FaceLocator(face_encoder.encoder.find, face_encoder.encoder.recognise)
+    return face_encoder.encoder.locator()
 
 
 def segmenter_for(choice: str, face_encoder: sockets.LoadedEncoder, model: sockets.LoadedModel) -> VideoSegmenter:
-    """SAM 2 from a folder, or face tracks, which need no weights."""
-    from ..byav_core.perception.segmenter import FaceTracks, Sam2Segmenter
+    """SAM 2 from a folder, or what needs no weights: the face encoder's own way to follow people."""
+    from ..byav_core.perception.segmenter import Sam2Segmenter
 
     locator = locator_for(face_encoder)
     if choice == files.FACE_TRACKS:
-        return FaceTracks(locator)
+        return face_encoder.encoder.segmenter()
 
     def load() -> tuple[VideoSegmenter, Any]:
         sam2 = Sam2Segmenter(files.locate(choice, *files.SEGMENTER_KEYS), locator)

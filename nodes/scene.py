@@ -35,7 +35,8 @@ class Prompt(io.ComfyNode):
                     display_name="prompt",
                     default="Two people sit at a table and talk to each other.",
                     multiline=True,
-                    tooltip="What happens in the scene: who is where, what they do, the surroundings, the light.",
+                    tooltip="What happens in the scene: who is where, what they do, the surroundings, the light. The "
+                    "tiny model knows few words, as in: left black in green, right blond in blue, turning, park.",
                 ),
                 io.String.Input(
                     "negative",
@@ -109,8 +110,8 @@ class Scene(io.ComfyNode):
                     min=1,
                     max=4097,
                     step=4,
-                    tooltip="Number of frames, 4k+1 (1, 5, 9, ... 49), at 25 per second. The released model was "
-                    "trained with 49, which is 1.96 seconds.",
+                    tooltip="Number of frames, 4k+1 (1, 5, 9, ... 49). Trained with: the released model 49 at 25 per "
+                    "second, 1.96 seconds; the tiny model 25 at 12.5 per second, 2 seconds.",
                 ),
                 io.Image.Input(
                     "first_frame",

@@ -1,44 +1,62 @@
-"""Real faces and real speech, made when they are needed from packages that are installed anyway.
+"""Example inputs, made when they are needed: drawn people for the built-in model, photographs, and real speech.
 
-Faces: NASA's portrait of an astronaut in scikit-image, and a group photograph in insightface. Speech: eSpeak NG, the
-program if it is there, else its library out of the package espeakng-loader. `python tests/real_inputs.py FOLDER`
-writes all of it: anna, ben and carla as .png and .wav, together.png with Anna on the left and Ben on the right, and
-anna_mask.png and ben_mask.png, painted over that one.
+Drawn: Anna, Ben, Carla and David, whom the built-in model never saw, from the world it was trained in. Photographs:
+NASA's portrait of an astronaut in scikit-image, and a group photograph in insightface. Speech: eSpeak NG.
+`python tests/real_inputs.py FOLDER` writes what the workflows load: each of the four as .png and .wav, together.png
+with Anna on the left and Ben on the right, and anna_mask.png and ben_mask.png, where they are in it.
 """
 
-import ctypes
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import wave
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT))  # appended: ComfyUI's own `nodes` module keeps priority
+
+if TYPE_CHECKING:
+    from byav_core.synthetic.world import Plan
+    from byav_core.types import Audio
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 TOGETHER: Box = (192, 90, 702, 430)  # a part of the group photograph that shows two people
 PORTRAITS: dict[str, Box] = {"anna": (222, 85, 422, 325), "ben": (412, 195, 632, 455)}
-BODIES: dict[str, Box] = {"anna": (30, 0, 235, 340), "ben": (245, 115, 470, 340)}  # in `together`
+
+LOOKS = {  # skin, hair, style, shape, iris, glasses, beard: none of them is in the training split
+    "anna": ("fair", "blond", "long", "oval", "blue", "none", "none"),
+    "ben": ("tan", "black", "side", "oval", "blue", "square", "none"),
+    "carla": ("brown", "purple", "curly", "oval", "green", "none", "none"),
+    "david": ("fair", "green", "spiky", "square", "green", "none", "moustache"),
+}
+SHIRTS = {"anna": "teal", "ben": "yellow", "carla": "white", "david": "blue"}
+PLAYS = {2: ("swaying-001", "park-09"), 3: ("nodding-004", "beach-09"), 4: ("still-003", "studio-02")}
+PORTRAIT = 256  # pixels
+FIRST_FRAME = (384, 256)  # width, height
+LOUDNESS = -20.0  # dB below full scale, as in the drawn world
 
 
 @dataclass(frozen=True)
 class Voice:
-    """An eSpeak NG voice. pitch: 0..99. words: per minute."""
+    """An eSpeak NG voice. pitch: 0..99. words: per minute. text: some seconds; line: about one, for the workflows."""
 
     language: str
     pitch: int
     words: int
     text: str
+    line: str
 
 
 VOICES = {
-    "anna": Voice("en-us+f3", 70, 170, "Did you see the game last night? I could not believe the end of it."),
-    "ben": Voice("en-gb", 25, 150, "No, I was at work until nine. Please do not tell me who won."),
-    "carla": Voice("en-gb-scotland", 50, 185, "Well, you two, shall we watch it together then?"),
+    "anna": Voice(
+        "en-us+f3", 70, 170, "Did you see the game last night? I could not believe the end of it.", "Shall we go out?"
+    ),
+    "ben": Voice("en-gb", 25, 150, "No, I was at work until nine. Please do not tell me who won.", "Yes, in a minute."),
+    "carla": Voice("en-gb-scotland", 50, 185, "Well, you two, shall we watch it together then?", "Wait for me!"),
+    "david": Voice("en-us+m3", 35, 180, "Only if somebody brings something to eat, as always.", "And for me!"),
 }
 
 
@@ -50,7 +68,7 @@ def group_photograph() -> np.ndarray:
 
 
 def pictures() -> dict[str, np.ndarray]:
-    """Portraits of Anna, Ben and Carla, and Anna and Ben together, (H W 3) in 0..255."""
+    """Photographs: portraits of Anna, Ben and Carla, and Anna and Ben together, (H W 3) in 0..255."""
     from skimage.data import astronaut
 
     group = group_photograph()
@@ -58,95 +76,94 @@ def pictures() -> dict[str, np.ndarray]:
     return {name: cut(group, box) for name, box in boxes.items()} | {"carla": astronaut()}
 
 
-def masks() -> dict[str, np.ndarray]:
-    """Who is where in the picture `together`, as one would paint it: (H W) in 0..255."""
-    left, top, right, bottom = TOGETHER
-    return {name: blob(box, bottom - top, right - left) for name, box in BODIES.items()}
-
-
 def cut(picture: np.ndarray, box: Box) -> np.ndarray:
     left, top, right, bottom = box
     return picture[top:bottom, left:right].copy()
 
 
-def blob(box: Box, height: int, width: int) -> np.ndarray:
-    """A white egg that fills the box, on black."""
-    left, top, right, bottom = box
-    y, x = np.mgrid[:height, :width] + 0.5
-    radius = ((2 * x - left - right) / (right - left)) ** 2 + ((2 * y - top - bottom) / (bottom - top)) ** 2
-    return ((radius <= 1) * 255).astype(np.uint8)
+def play(people: int) -> "Plan":
+    """A scene of the drawn world with the first so many of the four, from left to right, with their mouths shut."""
+    import torch
+
+    from byav_core.synthetic.identity import Identity, Outfit
+    from byav_core.synthetic.motion import PLACES
+    from byav_core.synthetic.world import Plan
+
+    names, (motion, background) = list(LOOKS)[:people], PLAYS[people]
+    return Plan(
+        seed=people,
+        people=tuple(Identity(*LOOKS[name]) for name in names),
+        outfits=tuple(Outfit(SHIRTS[name], "none", "white") for name in names),
+        places=PLACES[people],
+        depth=tuple(range(people)),
+        motion=motion,
+        background=background,
+        mode="silent",
+        voices=("silence",) * people,
+        audio_to_character=torch.eye(people),
+    )
+
+
+def drawings() -> dict[str, np.ndarray]:
+    """Drawn portraits of the four, Anna and Ben together, and where each of the two is, (H W 3) or (H W) in 0..255."""
+    import torch
+
+    from byav_core.synthetic import WorldSpec
+    from byav_core.synthetic.chance import chance
+    from byav_core.synthetic.identity import Identity
+    from byav_core.synthetic.world import draw_pictures, draw_portrait
+
+    width, height = FIRST_FRAME
+    spec = WorldSpec(split="test", width=width, height=height, frames=1)
+    frames, masks = draw_pictures(play(2), torch.zeros(2, 1), spec)
+    drawn = {name: draw_portrait(chance("example", name), Identity(*LOOKS[name]), PORTRAIT) for name in LOOKS}
+    drawn |= {"together": frames[0]}
+    found = {f"{name}_mask": (mask[0] > 0.5).float() for name, mask in zip(("anna", "ben"), masks, strict=True)}
+    return {name: in_bytes(picture.movedim(0, -1)) for name, picture in drawn.items()} | {
+        name: in_bytes(mask) for name, mask in found.items()
+    }
+
+
+def in_bytes(picture) -> np.ndarray:
+    return (picture.clamp(0, 1) * 255).round().byte().numpy()
 
 
 def can_speak() -> bool:
+    from byav_core.synthetic.espeak import Espeak
+
     try:
-        import espeakng_loader  # noqa: F401
-    except ImportError:
-        return shutil.which("espeak-ng") is not None
+        Espeak()
+    except (FileNotFoundError, RuntimeError):
+        return False
     return True
 
 
 def speech(name: str) -> tuple[np.ndarray, int]:
-    """What Anna, Ben or Carla says: samples (-1..1, mono) and their rate. Raises RuntimeError without eSpeak NG."""
-    voice = VOICES[name]
-    if shutil.which("espeak-ng"):
-        return by_program(voice)
-    try:
-        import espeakng_loader
-    except ImportError as error:
-        raise RuntimeError("there is no eSpeak NG; install espeak-ng, or pip install espeakng-loader") from error
-    return by_library(voice, espeakng_loader.get_library_path(), espeakng_loader.get_data_path())
+    """What one of the four says: samples (-1..1, mono) and their rate. Needs eSpeak NG."""
+    said = spoken(VOICES[name], VOICES[name].text)
+    return said.waveform.numpy(), said.sample_rate
 
 
-def by_program(voice: Voice) -> tuple[np.ndarray, int]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "speech.wav")
-        manner = ["-v", voice.language, "-p", str(voice.pitch), "-s", str(voice.words)]
-        subprocess.run(["espeak-ng", *manner, "-w", path, voice.text], check=True)
-        with wave.open(path) as file:
-            return from_16_bit(file.readframes(file.getnframes())), file.getframerate()
+def spoken(voice: Voice, text: str) -> "Audio":
+    from byav_core.synthetic.espeak import Espeak
 
-
-def by_library(voice: Voice, library: str, data: str) -> tuple[np.ndarray, int]:
-    """Through eSpeak NG's C interface (speak_lib.h), synchronously, the samples handed to a callback."""
-    retrieve, rate_parameter, pitch_parameter, utf8 = 2, 1, 3, 1
-    espeak = ctypes.CDLL(library)
-    rate = espeak.espeak_Initialize(retrieve, 0, data.encode(), 0)
-    if rate <= 0:
-        raise RuntimeError(f"eSpeak NG did not start with its data in {data}")
-    heard: list[bytes] = []
-
-    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-    def listen(samples, count, events):
-        if samples and count > 0:
-            heard.append(ctypes.string_at(samples, 2 * count))
-        return 0
-
-    espeak.espeak_SetSynthCallback(listen)
-    espeak.espeak_SetVoiceByName(voice.language.encode())
-    espeak.espeak_SetParameter(rate_parameter, voice.words, 0)
-    espeak.espeak_SetParameter(pitch_parameter, voice.pitch, 0)
-    text = voice.text.encode() + b"\0"
-    espeak.espeak_Synth(text, ctypes.c_size_t(len(text)), 0, 1, 0, utf8, None, None)
-    espeak.espeak_Synchronize()
-    espeak.espeak_Terminate()
-    return from_16_bit(b"".join(heard)), rate
-
-
-def from_16_bit(data: bytes) -> np.ndarray:
-    return np.frombuffer(data, dtype="<i2").astype(np.float32) / 32768
+    return Espeak().speak(text, voice.language, voice.pitch, voice.words)
 
 
 def write_examples(folder: str | Path) -> list[Path]:
-    """Writes pictures, masks and voices into the folder and returns their paths."""
+    """Writes what the workflows load, drawn people and their lines, into the folder and returns the paths."""
     from PIL import Image
+
+    from byav_core.sound import at_level
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    images = pictures() | {f"{name}_mask": mask for name, mask in masks().items()}
+    images = drawings()
     for name, image in images.items():
         Image.fromarray(image).save(folder / f"{name}.png")
-    for name in VOICES:
-        write_wave(folder / f"{name}.wav", *speech(name))
+    for name, voice in VOICES.items():
+        line = at_level(spoken(voice, voice.line), LOUDNESS)
+        write_wave(folder / f"{name}.wav", line.waveform.numpy(), line.sample_rate)
     return [folder / f"{name}.png" for name in images] + [folder / f"{name}.wav" for name in VOICES]
 
 

@@ -109,7 +109,7 @@ def draw_scene(seed: int, spec: WorldSpec) -> Sample:
     plan = plan_scene(seed, spec)
     streams = _streams(plan, spec)
     mouths = _mouths(streams, plan, spec)
-    frames, masks = _pictures(plan, mouths, spec)
+    frames, masks = draw_pictures(plan, mouths, spec)
     return as_stored(
         Sample(
             name=f"{spec.split}-{seed:08}",
@@ -211,10 +211,11 @@ def _speaking(mouths: Float[Tensor, "n f"], spec: WorldSpec) -> Float[Tensor, "n
     return (max_pool1d(mouths, 2 * reach + 1, stride=1, padding=reach) > 0).float()
 
 
-def _pictures(
+def draw_pictures(
     plan: Plan, mouths: Float[Tensor, "n f"], spec: WorldSpec
 ) -> tuple[Float[Tensor, "f 3 H W"], Float[Tensor, "n f H W"]]:
-    """Painted from the farthest to the nearest; who is nearer takes the pixels from those behind."""
+    """Frames and masks, the mouths as open as told. Painted from the farthest to the nearest; who is nearer takes the
+    pixels from those behind."""
     background = paint_background(plan.background, spec.height, spec.width)
     frames = background.repeat(spec.frames, 1, 1, 1)
     masks = torch.zeros(len(plan.people), spec.frames, spec.height, spec.width)

@@ -20,7 +20,13 @@ PEOPLE = "#8a5"
 SCENE = "#a1309b"
 BINDING = "#b58b2a"
 RESULT = "#88a"
-PROMPT = "Two people sit at a table and talk to each other."
+PROMPTS = {  # in the words of the drawn world, for so many people; tests/real_inputs.py draws what they say
+    2: "left blond in teal, right black in yellow, swaying, park",
+    3: "left blond in teal, middle black in yellow, right purple in white, nodding, beach",
+    4: "far left blond in teal, left black in yellow, right purple in white, far right green in blue, still, studio",
+}
+IN_TURN = (0.0, 0.9)  # seconds at which two lines begin
+STEPS, TEXT_SCALE, AUDIO_SCALE = 14, 1.0, 2.0  # of the built-in model
 
 TINY_OR_RELEASED = """## {title}
 
@@ -29,16 +35,19 @@ TINY_OR_RELEASED = """## {title}
 **Inputs.** Choose your own pictures and recordings in the Load nodes, one face and one voice each
 (`python3 run.py ui` puts the examples named here into the input folder).
 
-**This runs at once**, on any computer: `tiny` is built in. It is **untrained**, so it shows that the graph works and
-not what people look like.
+**This runs at once**, on any computer: `tiny` is built in. It belongs to a **drawn world** of cartoon people, so it
+wants drawn faces and the few words of that world: who stands where, hair and shirt, what they do, and the place.
+The report says how far it is trained.
 
 **For the released weights** put the folder into `models/byav`, press **R**, then choose it in *Load Bind-Your-Avatar
 Model*, choose the matching entries in *Load Face Encoder* and *Load Audio Encoder*, and set
 
 | node | set |
 |---|---|
+| Prompt | what happens, in sentences |
 | Scene | 720 x 480, 49 frames |
-| Sampler | 50 steps |
+| Sampler | 50 steps, joint guidance, scale 6 |
+| Router, for post | coarse steps 20, coarse guidance 6 |
 """
 
 
@@ -96,7 +105,7 @@ def matrix(cast: Wire, streams: Wire, mode: str, table: str = "") -> tuple[Box, 
 
 def scene(model: Node, prompt: str, first_frame: str | None) -> tuple[Box, Wire, Wire]:
     text = Node("BYAV_Prompt", "Prompt", (330, 230), {"model": model["model"], "prompt": prompt})
-    extent = {"model": model["model"], "width": 96, "height": 64, "frames": 17}
+    extent = {"model": model["model"], "width": 96, "height": 64, "frames": 25}
     rows = [[text]]
     if first_frame:
         picture = Node("LoadImage", "First frame", (330, 320), {"image": first_frame})
@@ -116,7 +125,6 @@ class Parts:
         names: list[str],
         *,
         first_frame: str | None = None,
-        prompt: str = PROMPT,
         mode: str = "one to one",
         table: str = "",
         starts: tuple[float, ...] = (),
@@ -125,19 +133,21 @@ class Parts:
         cast, self.cast = people(names, self.faces)
         said, self.streams = voices(names, ears, starts)
         who, self.matrix = matrix(self.cast, self.streams, mode, table)
-        where, self.prompt, self.scene = scene(self.model, prompt, first_frame)
+        where, self.prompt, self.scene = scene(self.model, PROMPTS[len(names)], first_frame)
         guide = Box("Read me", [[note(title, about)]], "#888")
         self.stages = [[guide, load], [cast], [said, who], [where]]
 
     def router(self, kind: str, title: str = "Router", **more: object) -> Node:
         values = {"model": self.model["model"], "scene": self.scene, "cast": self.cast, "router": kind}
         asked = {"prompt": self.prompt, "streams": self.streams, "matrix": self.matrix}
-        values |= asked | {"face_encoder": self.faces["face encoder"], "coarse_steps": 8}
+        values |= asked | {"face_encoder": self.faces["face encoder"]}
+        values |= {"coarse_steps": STEPS, "coarse_guidance": TEXT_SCALE}
         return Node("BYAV_Router", title, (330, 390), values | more)
 
     def sampler(self, router: Node, title: str = "Sampler", **more: object) -> Node:
         given = {"model": self.model["model"], "scene": self.scene, "prompt": self.prompt, "cast": self.cast}
-        given |= {"streams": self.streams, "router": router["router"], "matrix": self.matrix, "steps": 8}
+        given |= {"streams": self.streams, "router": router["router"], "matrix": self.matrix, "steps": STEPS}
+        given |= {"guidance": "separate", "guidance_scale": TEXT_SCALE, "audio_scale": AUDIO_SCALE}
         return Node("BYAV_Sampler", title, (330, 690), given | more)
 
     def decode(self, sampler: Node) -> Node:
@@ -177,13 +187,15 @@ def talk(parts: Parts, kind: str, name: str, painted: list | None = None, **more
 
 def two_speakers_first_frame() -> list[list[Box]]:
     about = "Two people, each with a face and a voice, talk in a scene that **starts from your picture**."
-    parts = Parts("Two speakers, with a first frame", about, ["Anna", "Ben"], first_frame="together.png")
+    parts = Parts(
+        "Two speakers, with a first frame", about, ["Anna", "Ben"], first_frame="together.png", starts=IN_TURN
+    )
     return talk(parts, "intra", "two_speakers_first_frame")
 
 
 def two_speakers() -> list[list[Box]]:
     about = "Two faces, two voices and a prompt. **No first frame**: the model makes the scene up."
-    return talk(Parts("Two speakers", about, ["Anna", "Ben"]), "intra", "two_speakers")
+    return talk(Parts("Two speakers", about, ["Anna", "Ben"], starts=IN_TURN), "intra", "two_speakers")
 
 
 def swapped_matrix() -> list[list[Box]]:
@@ -191,27 +203,35 @@ def swapped_matrix() -> list[list[Box]]:
         "The Audio-Character Matrix is **swapped**: Anna moves her lips to Ben's voice and Ben to Anna's. Nothing else "
         "differs from *two_speakers_first_frame*, and nothing but the sampling runs again when you change the mode."
     )
-    parts = Parts("Swapped voices", about, ["Anna", "Ben"], first_frame="together.png", mode="swapped")
+    parts = Parts("Swapped voices", about, ["Anna", "Ben"], first_frame="together.png", mode="swapped", starts=IN_TURN)
     return talk(parts, "intra", "swapped_matrix")
 
 
 def three_speakers() -> list[list[Box]]:
     about = (
         "Three people and three voices, **one after the other**: *start* says when a voice sets in. The table says who "
-        "speaks with which voice, by names. The released weights were trained with two people; three are an experiment."
+        "speaks with which voice, by names. All weights were trained with two people; three are an experiment."
     )
     table = "Anna's voice: Anna\nBen's voice: Ben\nCarla's voice: Carla"
-    prompt = "Three people stand in a garden and talk in turn."
     parts = Parts(
         "Three speakers",
         about,
         ["Anna", "Ben", "Carla"],
-        prompt=prompt,
         mode="custom table",
         table=table,
-        starts=(0.0, 0.2, 0.4),
+        starts=(0.0, 0.6, 1.2),
     )
     return talk(parts, "intra", "three_speakers")
+
+
+def four_speakers() -> list[list[Box]]:
+    about = (
+        "Four people, four voices, and no first frame. Add more in the same way: chain another Character and another "
+        "Speech, and name who stands where in the prompt. All weights were trained with two people; four are an "
+        "experiment."
+    )
+    parts = Parts("Four speakers", about, ["Anna", "Ben", "Carla", "David"], starts=(0.0, 0.4, 0.8, 1.2))
+    return talk(parts, "intra", "four_speakers")
 
 
 def hand_painted_masks() -> list[list[Box]]:
@@ -219,7 +239,7 @@ def hand_painted_masks() -> list[list[Box]]:
         "You say who is where: the router `fixed` takes **one mask per character**, white where the person is. Paint "
         "them in any program or with ComfyUI's mask editor; one picture holds for the whole video."
     )
-    parts = Parts("Hand-painted masks", about, ["Anna", "Ben"], first_frame="together.png")
+    parts = Parts("Hand-painted masks", about, ["Anna", "Ben"], first_frame="together.png", starts=IN_TURN)
     pictures, places, given = [], [], {}
     for name in ("Anna", "Ben"):
         painted = {"image": f"{name.lower()}_mask.png", "channel": "red"}
@@ -235,10 +255,11 @@ def hand_painted_masks() -> list[list[Box]]:
 def compare_routers() -> list[list[Box]]:
     """Three ways to know who is where, one seed, one film side by side."""
     about = (
-        "**pre** looks for the faces in the first frame, **post** segments a first pass without speech, **intra** lets "
-        "the model find out while it denoises. Same people, voices and seed; the film shows them from left to right."
+        "**pre** looks for the people in the first frame, **post** in every frame of a first pass without speech, "
+        "**intra** lets the model find out while it denoises. Same people, voices and seed; the film shows them from "
+        "left to right."
     )
-    parts = Parts("Three routers at one seed", about, ["Anna", "Ben"], first_frame="together.png")
+    parts = Parts("Three routers at one seed", about, ["Anna", "Ben"], first_frame="together.png", starts=IN_TURN)
     seed = Node("PrimitiveInt", "Seed of all three", (330, 82), {"value": 1})
     lanes, rows, films = [], [], []
     for kind in ("pre", "post", "intra"):
@@ -255,7 +276,7 @@ def compare_routers() -> list[list[Box]]:
         "ImageStitch", "pre | post | intra", (330, 150), {"image1": two["IMAGE"], "image2": films[2], **stitch}
     )
     sound = parts.joined("BYAV_MakeVideo", "Sound", lanes[0][3], 66)
-    joined = {"images": three["IMAGE"], "fps": 25.0, "audio": sound["audio"]}
+    joined = {"images": three["IMAGE"], "fps": 12.5, "audio": sound["audio"]}
     film = Node("CreateVideo", "Frames with sound", (350, 78), joined)
     saved = save("Side by side", film["VIDEO"], "compare_routers")
     *before, where = parts.stages
@@ -276,6 +297,7 @@ GRAPHS = {
         swapped_matrix,
         hand_painted_masks,
         three_speakers,
+        four_speakers,
     )
 }
 

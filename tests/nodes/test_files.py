@@ -84,6 +84,13 @@ def test_registering_twice_lists_the_folder_once(files, models):
     assert folder_paths.folder_names_and_paths["byav"][1] == files.WEIGHTS
 
 
+def test_what_the_built_in_model_was_called_before_is_still_known(files, models):
+    before = "tiny (built in, untrained)"
+    assert files.is_tiny(before) and files.is_tiny(files.TINY) and before not in files.model_choices()
+    assert files.check_choice(before, files.model_choices(), *files.MODEL_KEYS) is True
+    assert files.fingerprint(before, *files.MODEL_KEYS)
+
+
 def test_a_missing_file_is_said_with_every_place_searched(files, models):
     sentence = files.check_choice("gone.safetensors", files.model_choices(), *files.MODEL_KEYS)
     assert "gone.safetensors" in sentence

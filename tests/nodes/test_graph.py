@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-TINY = "tiny (built in, untrained)"
+TINY = "tiny (built in)"
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,8 @@ def test_three_characters_and_a_silent_one_go_through(parts, run, route, sample,
 
 def test_the_report_names_model_router_seed_and_who_speaks(parts, route, sample):
     report = sample(route("uniform", **parts)[0], seed=6, **parts)[2]
-    said = ("tiny (untrained)", "48 x 32, 9 frames", "router: uniform", "seed 6", "joint, scale", "Anna: speaks with a")
+    made_by = f"tiny ({parts['model'].models.config.trained})"
+    said = (made_by, "48 x 32, 9 frames", "router: uniform", "seed 6", "joint, scale", "Anna: speaks with a")
     for words in said:
         assert words in report, report
 
@@ -225,19 +226,35 @@ def test_frames_with_transparency_make_a_video(run, model, tmp_path):
     assert video.get_components().images.shape == (5, 32, 48, 3)
 
 
-def test_frames_film_and_sound_fit_each_other_and_say_untrained(parts, run, route, sample, tmp_path):
+def test_what_is_said_of_the_weights_follows_them(parts, route, sample):
+    """A model that is half trained, or not at all, says so in the report, and a trained one does not."""
+    model = parts["model"]
+    for trained, complains in (("untrained", True), ("untrained speech, started from x", True), ("stage 3", False)):
+        config = replace(model.models.config, trained=trained)
+        told = replace(model, models=replace(model.models, config=config), memo=type(model.memo)())
+        report = sample(route("uniform", **{**parts, "model": told})[0], seed=6, **{**parts, "model": told})[2]
+        assert f"tiny ({trained})" in report and ("weights are untrained" in report) == complains
+
+
+def test_older_workflows_name_the_built_in_model_otherwise(run, model):
+    same = run("LoadModel", model="tiny (built in, untrained)")[0]
+    assert same.models.config == model.models.config
+    assert run("LoadAudioEncoder", audio_encoder="tiny (built in, untrained)")[0].fps == model.models.config.fps
+
+
+def test_frames_film_and_sound_fit_each_other_and_say_how_far_the_model_is_trained(parts, run, route, sample, tmp_path):
     latent, _, _, routing = sample(route("uniform", **parts)[0], seed=7, **parts)
-    frames = run("Decode", latent=latent, model=parts["model"])[0]
+    frames, fps = run("Decode", latent=latent, model=parts["model"])[0], parts["model"].models.config.fps
     assert frames.shape == (9, 32, 48, 3)
     for kind, outputs in (
         ("video", run("MakeVideo", frames=frames, model=parts["model"], streams=parts["streams"])),
         ("film", run("RoutingFilm", frames=frames, routing=routing, model=parts["model"])[::-1]),
     ):
         video = outputs[0]
-        assert float(video.get_components().frame_rate) == 25 and len(video.get_components().images) == 9, kind
-        assert "untrained" in video.comment, kind
+        assert float(video.get_components().frame_rate) == fps and len(video.get_components().images) == 9, kind
+        assert parts["model"].models.config.trained in video.comment, kind
     sound = run("MakeVideo", frames=frames, model=parts["model"], streams=parts["streams"])[1]
-    assert sound["waveform"].shape[-1] == round(9 / 25 * sound["sample_rate"])
+    assert sound["waveform"].shape[-1] == round(9 / fps * sound["sample_rate"])
 
 
 def test_small_tiles_decode_to_the_same_extent(parts, run, route, sample):

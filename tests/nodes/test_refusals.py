@@ -61,7 +61,7 @@ def test_good_values_and_connected_ones_are_let_through(node, inputs, nodes):
 
 @pytest.fixture
 def scene(part):
-    """A clip of 9 frames of 48 x 32, whose grid is 3 x 2 x 3."""
+    """A clip of 9 frames of 48 x 32, whose grid is 3 x 4 x 6."""
     config = part("byav_core.config").tiny()
     return part("byav_core.pipeline").prepare_scene(config, 48, 32, 9)
 

@@ -164,11 +164,17 @@ def test_strength_for_a_person_who_is_not_there(base, failed):
     assert "Zoe" in failed(base.change("Sampler", strength="Zoe: 0.5"))
 
 
-def test_a_picture_without_a_face_is_used_whole_and_said(base, client, server):
+def test_any_picture_is_taken_whole_for_a_portrait_by_the_built_in_model(base, client):
     prompt = base.add("wall", "EmptyImage", width=120, height=90, batch_size=1, color=8421504)
     run = client.run(prompt.change("Character Ben", image=[prompt.id("wall"), 0]))
     assert run.status == "success", run
-    assert "Ben" in run.outputs[prompt.id("Report")]["text"][0] or "Ben" in server.log_tail(80)
+
+
+def test_words_that_the_built_in_model_does_not_know_are_named(base, client):
+    prompt = base.change("Prompt", prompt="left blond in teal, right black in yellow, juggling, park")
+    run = client.run(prompt)
+    assert run.status == "success", run
+    assert "juggling" in "".join(run.outputs[prompt.id("Prompt")]["text"])
 
 
 def test_recordings_of_any_rate_length_and_channels_go_together(base, client, recording):

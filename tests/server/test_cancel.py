@@ -25,8 +25,8 @@ def test_cancel_during_sampling_ends_the_run_within_a_second(workflow, client):
 
 
 def test_cancel_inside_a_step_does_not_wait_for_its_end(workflow, client):
-    """A step of two thousand tokens takes seconds on a CPU; cancel is pressed soon after the second one began."""
-    prompt = workflow("two_speakers").change("Scene", width=320, height=192, frames=33)
+    """A step of three thousand tokens takes seconds on a CPU; cancel is pressed soon after the second one began."""
+    prompt = workflow("two_speakers").change("Scene", width=192, height=128, frames=33)
     prompt = prompt.change("Sampler", steps=3, seed=5)
     pressed = []
 
@@ -46,7 +46,7 @@ def test_cancel_inside_a_step_does_not_wait_for_its_end(workflow, client):
 
 
 def test_cancel_before_the_first_step_does_not_wait_for_the_encoding_of_pictures(workflow, client):
-    prompt = workflow("two_speakers").change("Scene", width=512, height=320, frames=49)
+    prompt = workflow("two_speakers").change("Scene", width=192, height=128, frames=49)
     prompt = prompt.change("Sampler", steps=2, seed=7)
     pressed = []
 

@@ -44,7 +44,7 @@ def test_pre_shows_its_masks_without_sampling(workflow, client):
     prompt = prompt.add("look", "MaskPreview", mask=[prompt.id("Router"), 1]).only("look")
     run = client.run(prompt)
     assert run.status == "success", run
-    assert len(run.outputs[prompt.id("look")]["images"]) == 2 * 17
+    assert len(run.outputs[prompt.id("look")]["images"]) == 2 * 25
 
 
 def test_stop_at_step_gives_masks_after_that_many_steps(workflow, client):

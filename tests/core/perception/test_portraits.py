@@ -72,7 +72,7 @@ def test_the_same_scene_drawn_larger_gives_the_same_places(encoder, cast_in):
     small, large = (draw_scene(4, WorldSpec(split="test", people=(2,), frames=1, height=h, width=w)) for h, w in
                     ((64, 96), (128, 192)))  # fmt: skip
     boxes = [PortraitLocator().boxes(sample.frames, cast_in(small))[:, 0] for sample in (small, large)]
-    torch.testing.assert_close(boxes[0], boxes[1] / 2, atol=4.0, rtol=0)
+    torch.testing.assert_close(boxes[0], boxes[1] / 2, atol=6.0, rtol=0)  # of a head 27 high
 
 
 def test_more_people_than_have_room_are_refused(cast_in):
