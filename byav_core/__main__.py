@@ -222,13 +222,18 @@ def experiments(options: argparse.Namespace) -> None:
     if options.report:
         print("wrote " + ", ".join(str(path) for path in write_report(options.out)))
         return
-    if not options.out.absolute().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {options.out.absolute().parent} for the results; make it first")
+    for path in (options.out, options.sheet or options.out):
+        if not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"there is no folder {path.absolute().parent} for {path.name}; make it first")
 
-    from .benchmark.experiments import chosen, run
+    from .benchmark.experiments import chosen, film_sheet, run
 
     setup = _setup(options)
     runs = chosen(options.conditions, options.scenes, options.seeds, setup.weights)
+    if options.sheet:
+        film_sheet(setup, runs[0].condition, runs[0].scenes).save(options.sheet)
+        print(f"wrote {options.sheet}")
+        return
     with _counting_films(runs) as on_film:
         run(setup, runs, options.out, workers=options.workers, resume=options.resume, on_film=on_film)
     print(f"wrote {options.out}")
@@ -375,6 +380,7 @@ def _add_experiments(command: argparse.ArgumentParser) -> None:
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes, by default one for each core")
     add("--out", type=Path, default=Path("docs/experiments.json"), help="results (docs/experiments.json)")
     add("--resume", action="store_true", help="keep what is measured already")
+    add("--sheet", type=Path, help="measure nothing, a contact sheet (.png) of films of the first condition chosen")
     add("--report", action="store_true", help="measure nothing, write tables and plots beside the results")
 
 

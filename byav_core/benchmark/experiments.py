@@ -3,16 +3,17 @@
 import json
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,12 +21,17 @@ from ..checkpoints.load import TINY, load_models
 from ..encoders.face_insight_clip import load_face_encoder
 from ..encoders.speech_wav2vec import load_speech_encoder
 from ..pipeline import Separate
+from ..synthetic.sheet import contact_sheet
 from ..training.example import Staged, seed_of
+from ..types import TokenGrid
 from .conditions import CONDITIONS
-from .film import Studio
+from .film import Film, Studio
 from .scenes import HeldOut, held_out
 from .scores import Scores, added, score
 from .statistics import measured
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 OnFilm = Callable[[str], None]  # told the condition whenever a film of it is finished
 
@@ -61,10 +67,11 @@ class Run:
     seeds: int
 
 
-def chosen(patterns: Sequence[str], scenes: int, seeds: int, models: Iterable[str]) -> tuple[Run, ...]:
+def chosen(patterns: Sequence[str], scenes: int, seeds: int, models: Collection[str]) -> tuple[Run, ...]:
     """The runs that patterns such as "intra*" or "close*:24x1" (24 scenes, 1 seed) name; the last that fits counts.
 
-    Conditions whose weights are not given are left out. Raises ValueError for a pattern that fits none.
+    Conditions whose weights are not given are left out. Raises ValueError for a pattern that fits none, or when none is
+    left.
     """
     runs: dict[str, Run] = {}
     for pattern in patterns:
@@ -73,7 +80,10 @@ def chosen(patterns: Sequence[str], scenes: int, seeds: int, models: Iterable[st
         if not fitting:
             raise ValueError(f"no condition is named {names!r}; choose among {', '.join(CONDITIONS)}")
         runs |= {name: Run(name, *_extent(extent, scenes, seeds)) for name in fitting}
-    return tuple(runs[name] for name, told in CONDITIONS.items() if name in runs and told.model in set(models))
+    possible = tuple(runs[name] for name in CONDITIONS if name in runs and CONDITIONS[name].model in models)
+    if not possible:
+        raise ValueError(f"{', '.join(runs)} need other weights; name them with --weights NAME=FILE")
+    return possible
 
 
 def run(
@@ -117,6 +127,26 @@ def measure(
     return summary([added(film.result() for film in of_scene) for of_scene in films])
 
 
+def measure_here(setup: Setup, one: Run) -> dict[str, dict[str, float]]:
+    """The same in this process: for a handful of scenes."""
+    seeds = range(one.seeds)
+    return summary(
+        [added(film_and_score(setup, one.condition, number, seed) for seed in seeds) for number in range(one.scenes)]
+    )
+
+
+def film_sheet(setup: Setup, condition: str, scenes: int) -> "Image.Image":
+    """Films to look at: a row for each scene as it is drawn, and below it what the condition makes of it, with the
+    masks that were used. Raises ValueError for a condition that makes no films."""
+    rows = []
+    for number in range(scenes):
+        scene, film, _ = make_film(setup, condition, number, seed=0)
+        if film.frames is None:
+            raise ValueError(f"{condition} makes no films to look at; choose another condition")
+        rows += [scene.sample, replace(scene.sample, name=condition, frames=film.frames, masks=film.masks)]
+    return contact_sheet(rows)
+
+
 def summary(scenes: Sequence[Scores]) -> dict[str, dict[str, float]]:
     names = dict.fromkeys(name for scores in scenes for name in scores)
     found = {name: measured([scores[name] for scores in scenes if name in scores]) for name in names}
@@ -125,11 +155,16 @@ def summary(scenes: Sequence[Scores]) -> dict[str, dict[str, float]]:
 
 def film_and_score(setup: Setup, condition: str, number: int, seed: int) -> Scores:
     """One film of scene `number`, read."""
+    scene, film, grid = make_film(setup, condition, number, seed)
+    return score(film, scene, grid)
+
+
+def make_film(setup: Setup, condition: str, number: int, seed: int) -> tuple[HeldOut, Film, TokenGrid]:
     told = CONDITIONS[condition]
     models = setup.weights[told.model]
     scene, staged = _staged(setup, models, told.scenes, number)
     film = _studio(setup, models).film(scene, staged, told, seed_of("film", number, seed))
-    return score(film, scene, staged.scene.grid)
+    return scene, film, staged.scene.grid
 
 
 @contextmanager

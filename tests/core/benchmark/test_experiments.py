@@ -7,7 +7,7 @@ import torch
 
 from byav_core import __main__ as cli
 from byav_core.benchmark.conditions import CONDITIONS
-from byav_core.benchmark.experiments import Run, Setup, chosen, summary
+from byav_core.benchmark.experiments import Run, Setup, chosen, measure_here, summary
 from byav_core.benchmark.report import as_markdown, by_step, write_report
 from byav_core.benchmark.scores import Score
 from byav_core.checkpoints import save_models
@@ -35,7 +35,8 @@ def test_conditions_are_chosen_by_patterns_with_their_extent():
 
 
 def test_conditions_of_other_weights_are_measured_when_those_are_given():
-    assert chosen(["n classes"], 1, 1, ["main"]) == ()
+    with pytest.raises(ValueError, match="n classes need other weights"):
+        chosen(["n classes"], 1, 1, ["main"])
     assert chosen(["n classes"], 1, 2, ["main", "n classes"]) == (Run("n classes", 1, 2),)
 
 
@@ -76,6 +77,20 @@ def test_results_of_other_settings_are_not_mixed(weights, tmp_path, capsys):
     assert experiments(*told, "--conditions", "true video", "--steps", 1) == 0
     assert experiments(*told, "--conditions", "true video", "--steps", 2, "--resume") == 2
     assert "was measured with other settings (steps)" in capsys.readouterr().err
+
+
+def test_a_handful_of_scenes_is_measured_in_this_process(weights):
+    found = measure_here(Setup((("main", str(weights)),), steps=1), Run("true masks", 2, 1))
+    assert found["iou"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": found["iou"]["n"]}
+    assert found["identity/own"]["n"] == 4
+
+
+def test_films_can_be_looked_at(weights, tmp_path):
+    sheet = tmp_path / "films.png"
+    told = ("--model", weights, "--steps", 1, "--scenes", 1, "--sheet", sheet)
+    assert experiments(*told, "--conditions", "intra") == 0
+    assert sheet.stat().st_size > 1000
+    assert experiments(*told, "--conditions", "intra, noised") == 2
 
 
 @pytest.mark.parametrize(
