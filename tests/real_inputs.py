@@ -54,7 +54,7 @@ VOICES = {
     "anna": Voice(
         "en-us+f3", 70, 170, "Did you see the game last night? I could not believe the end of it.", "Shall we go out?"
     ),
-    "ben": Voice("en-gb", 25, 150, "No, I was at work until nine. Please do not tell me who won.", "Yes, in a minute."),
+    "ben": Voice("en", 25, 150, "No, I was at work until nine. Please do not tell me who won.", "Yes, in a minute."),
     "carla": Voice("en-gb-scotland", 50, 185, "Well, you two, shall we watch it together then?", "Wait for me!"),
     "david": Voice("en-us+m3", 35, 180, "Only if somebody brings something to eat, as always.", "And for me!"),
 }
