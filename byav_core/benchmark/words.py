@@ -14,6 +14,7 @@ from ..synthetic.identity import SHIRTS
 
 LOWEST = 8  # shirts are looked at in the lowest of so many parts of the picture
 CELL = 8  # pixels of a place looked at together
+EMPTY = 0.1  # share of a pixel below which nobody stands there
 
 
 def read_shirts(frames: Float[Tensor, "f 3 H W"], masks: Float[Tensor, "n f H W"], background: str) -> tuple[str, ...]:
@@ -30,7 +31,7 @@ def read_place(frames: Float[Tensor, "f 3 H W"], masks: Float[Tensor, "n f H W"]
     """The place of which a variant, of those to train with, is most alike where nobody stands."""
     height, width = frames.shape[2:]
     keys, known = _places(height, width)
-    empty = (1 - masks.sum(dim=0)).clamp(min=0)[:, None]
+    empty = (masks.sum(dim=0) < EMPTY)[:, None].to(frames)
     seen = avg_pool2d((frames * empty).sum(dim=0), CELL)
     share = avg_pool2d(empty.sum(dim=0), CELL)
     misfit = (share * (seen / share.clamp(min=1e-3) - known).square()).sum(dim=(1, 2, 3))
