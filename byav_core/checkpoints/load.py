@@ -92,24 +92,33 @@ def load_models(
 ) -> Models:
     """ "tiny" (built in, no files), or what `load_network` takes.
 
-    companions: folder with text_encoder/, tokenizer/ and vae/; by default the one in which the weights are.
-    dtype: by default as stored.
+    companions: folder with text_encoder/, tokenizer/ and vae/, or of the tiny model tiny_text and tiny_video; by
+    default the one in which the weights are. dtype: by default as stored; what is built in is stored in half of what
+    it is trained in, float32.
     """
-    if str(name_or_path) == "tiny" and not TINY.is_file():
-        models = untrained_models(tiny(), dtype or torch.float32)
+    if str(name_or_path) != "tiny":
+        models = _read(Path(name_or_path), companions, dtype)
+    elif TINY.is_file():
+        models = _read(TINY, companions, dtype or torch.float32)
     else:
-        models = _read(TINY if str(name_or_path) == "tiny" else Path(name_or_path), companions, dtype)
+        models = untrained_models(tiny(), dtype or torch.float32, companions)
     for module in (models.network, models.text.module, models.video.module):
         module.to(device)
     return models
 
 
-def untrained_models(config: ModelConfig, dtype: torch.dtype = torch.float32) -> Models:
-    """Made up from the seed; only for sizes that need no files. The text encoder is trained if one is in the box."""
-    text = text_in_the_box(config.text, config.transformer.max_text_seq_length)
-    video = video_in_the_box(config.video)
-    _cast(text.module, dtype), _cast(video.module, dtype)
-    return Models(config, Network.seeded(config).to(dtype).eval(), text, video)
+def untrained_models(
+    config: ModelConfig, dtype: torch.dtype = torch.float32, companions: str | Path | None = None
+) -> Models:
+    """A network made up from the seed; beside it text encoder and video autoencoder from `companions`, or, for sizes
+    that need no files, small ones: those in the box if they fit."""
+    network, length = Network.seeded(config).to(dtype).eval(), config.transformer.max_text_seq_length
+    if companions is not None:
+        text, video = load_text(companions, config.text, length, dtype), load_video_vae(companions, config.video, dtype)
+    else:
+        text, video = text_in_the_box(config.text, length), video_in_the_box(config.video)
+        _cast(text.module, dtype), _cast(video.module, dtype)
+    return Models(config, network, text, video)
 
 
 def _cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -135,27 +135,29 @@ def load_face_encoder(
     name_or_folder: str | Path, config: FaceEncoderConfig, *, device: str | torch.device = "cpu"
 ) -> InsightClipFace:
     """ "tiny": the small networks in the box, untrained where none fits; what they know are portraits of the drawn
-    world, looked at whole. Else a folder with the release's files.
+    world, looked at whole. Else a folder with the release's files, or with a `tiny_face.safetensors`.
 
     The folder (or face_encoder/ in it) holds EVA02_CLIP_L_336_psz14_s6B.pt and, there or in models/antelopev2/,
     glintr100.onnx; with scrfd_10g_bnkps.onnx that detector is used, else CenterFace; with parsing_bisenet.pth and
     the package facexlib the background is removed by face parsing, else by an ellipse.
     Raises FileNotFoundError naming the file and the folders searched, ValueError for weights that do not fit.
     """
-    encoder = _small(config) if name_or_folder == "tiny" else _released(Path(name_or_folder), config)
+    folder = None if name_or_folder == "tiny" else Path(name_or_folder)
+    small = folder is None or (folder / "tiny_face.safetensors").is_file()
+    encoder = _small(config, folder) if small else _released(folder, config)
     for module in encoder.modules:
         module.eval().requires_grad_(False).to(device)
     return encoder
 
 
-def _small(config: FaceEncoderConfig) -> InsightClipFace:
+def _small(config: FaceEncoderConfig, box: Path | None) -> InsightClipFace:
     if config.recognition != "small":
         raise ValueError(
             f'the "tiny" face encoder has no {config.recognition} network; it belongs to the tiny model, for another '
             "model name the folder with its face encoder"
         )
     networks, trained = untrained_networks(config), "untrained"
-    if found := weights_in_the_box("tiny_face", config):
+    if found := weights_in_the_box("tiny_face", config, box):
         state, trained = found
         networks.load_state_dict(state)
     recogniser, tower = networks["recogniser"], networks["tower"]

@@ -126,15 +126,16 @@ def load_speech_encoder(
     name_or_folder: str | Path, config: SpeechEncoderConfig, *, device: str | torch.device = "cpu"
 ) -> Wav2VecSpeech:
     """ "tiny": the real architecture at the size of `config`, with the weights in the box, untrained where none fits.
-    Else a folder in transformers' layout, as of facebook/wav2vec2-base-960h.
+    Else a folder in transformers' layout, as of facebook/wav2vec2-base-960h, or with a `tiny_speech.safetensors`.
 
     Raises FileNotFoundError naming what is missing, ValueError when weights are damaged or of another model.
     """
     from transformers import Wav2Vec2Model
 
-    if name_or_folder == "tiny":
+    box = None if name_or_folder == "tiny" else Path(name_or_folder)
+    if box is None or (box / "tiny_speech.safetensors").is_file():
         model, trained = untrained_wav2vec(config), "untrained"
-        if found := weights_in_the_box("tiny_speech", config):
+        if found := weights_in_the_box("tiny_speech", config, box):
             state, trained = found
             model.load_state_dict(state)
         return Wav2VecSpeech(config, model.to(device), trained)

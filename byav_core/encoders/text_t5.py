@@ -75,10 +75,13 @@ def small_text(config: TextConfig, max_length: int, seed: int = 0) -> T5Text:
     return T5Text(config, module, TOKENIZERS[config.vocabulary](config), max_length)
 
 
-def text_in_the_box(config: TextConfig, max_length: int) -> T5Text:
-    """`small_text` with the weights trained in the drawn world, where there are any for this configuration."""
+def text_in_the_box(config: TextConfig, max_length: int, box: str | Path | None = None) -> T5Text:
+    """`small_text` with the weights trained in the drawn world, where there are any for this configuration.
+
+    box: another folder of such weights, where they have to be.
+    """
     text = small_text(config, max_length)
-    if found := weights_in_the_box("tiny_text", config):
+    if found := weights_in_the_box("tiny_text", config, box):
         text.module.load_state_dict(found[0])
     return text
 
@@ -108,10 +111,15 @@ TOKENIZERS: dict[str, Callable[[TextConfig], Any]] = {"bytes": _bytes, "words": 
 
 
 def load_text(folder: str | Path, config: TextConfig, max_length: int, dtype: torch.dtype = torch.float32) -> T5Text:
-    """T5 from `tokenizer/` and `text_encoder/` inside a model folder in diffusers' layout.
+    """T5 from `tokenizer/` and `text_encoder/` inside a model folder in diffusers' layout; one over words from
+    `tiny_text.safetensors`.
 
     Raises FileNotFoundError naming what is missing, ValueError when files are damaged or of another model.
     """
+    if config.vocabulary == "words":
+        text = text_in_the_box(config, max_length, folder)
+        text.module.to(dtype)
+        return text
     from transformers import AutoTokenizer, T5EncoderModel
 
     path = part_of(folder, "text_encoder", "the CogVideoX model")

@@ -24,11 +24,22 @@ def seeded_weights(seed: int) -> Iterator[None]:
         yield
 
 
-def weights_in_the_box(name: str, config: Part) -> tuple[dict[str, Tensor], str] | None:
-    """Trained weights of `name` and what they were trained on, if there are any for exactly this configuration."""
-    path = IN_THE_BOX / f"{name}.safetensors"
-    if not path.is_file():
-        return None
+def weights_in_the_box(name: str, config: Part, box: str | Path | None = None) -> tuple[dict[str, Tensor], str] | None:
+    """Trained weights of `name` and what they were trained on, if there are any for exactly this configuration.
+
+    box: another folder that `companions` wrote. They have to be in that one: raises FileNotFoundError when they are
+    not, and ValueError when they are for another configuration.
+    """
+    path = Path(box or IN_THE_BOX) / f"{name}.safetensors"
+    found = _fitting(path, config) if path.is_file() else None
+    if box is None or found:
+        return found
+    if path.is_file():
+        raise ValueError(f"{path} was made for a model of other extents; make it anew with `byav_core companions`")
+    raise FileNotFoundError(f"there is no {path}; make it with `python -m byav_core companions {box}`")
+
+
+def _fitting(path: Path, config: Part) -> tuple[dict[str, Tensor], str] | None:
     from safetensors import safe_open
 
     with reading(path), safe_open(str(path), "pt") as file:

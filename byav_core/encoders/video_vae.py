@@ -101,19 +101,27 @@ def small_video_vae(config: AutoencoderConfig, seed: int = 0) -> VideoVae:
         return VideoVae(config, _untrained(config))
 
 
-def video_in_the_box(config: AutoencoderConfig) -> VideoVae:
-    """`small_video_vae` with the weights trained in the drawn world, where there are any for this configuration."""
+def video_in_the_box(config: AutoencoderConfig, box: str | Path | None = None) -> VideoVae:
+    """`small_video_vae` with the weights trained in the drawn world, where there are any for this configuration.
+
+    box: another folder of such weights, where they have to be.
+    """
     video = small_video_vae(config)
-    if found := weights_in_the_box("tiny_video", config):
+    if found := weights_in_the_box("tiny_video", config, box):
         video.module.load_state_dict(found[0])
     return video
 
 
-def load_video_vae(folder: str | Path, config: VideoAutoencoderConfig, dtype: torch.dtype = torch.float32) -> VideoVae:
-    """The autoencoder from `vae/` inside a model folder in diffusers' layout.
+def load_video_vae(folder: str | Path, config: AutoencoderConfig, dtype: torch.dtype = torch.float32) -> VideoVae:
+    """The autoencoder from `vae/` inside a model folder in diffusers' layout; a PatchAutoencoder from
+    `tiny_video.safetensors`.
 
     Raises FileNotFoundError naming what is missing, ValueError when the weights are damaged or of another model.
     """
+    if isinstance(config, PatchAutoencoderConfig):
+        video = video_in_the_box(config, folder)
+        video.module.to(dtype)
+        return video
     from diffusers import AutoencoderKLCogVideoX
 
     path = part_of(folder, "vae", "the CogVideoX model")

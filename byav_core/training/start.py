@@ -32,11 +32,11 @@ def starting_models(config: TrainingConfig, number: int) -> Models:
         return load_models(before, companions=config.companions_folder)
     if config.start:
         return load_models(config.start, companions=config.companions)
-    models = untrained_models(PRESETS[config.model]())
-    if not config.companions:
-        return models
+    model = PRESETS[config.model]()
+    if not config.companions or Path(config.companions).is_dir():
+        return untrained_models(model, companions=config.companions)
     beside = load_models(config.companions)
-    return replace(models, text=beside.text, video=beside.video)
+    return replace(untrained_models(model), text=beside.text, video=beside.video)
 
 
 def source_of(config: TrainingConfig, model: ModelConfig) -> Source:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from byav_core import __main__ as cli
+from byav_core.config import tiny
 from byav_core.latents_file import KeptLatents, read_latents, write_latents
 from byav_core.routing import ROUTERS
 from byav_core.types import Clip, silence
@@ -25,8 +26,10 @@ def examples(real_inputs, tmp_path_factory):
 
 @pytest.fixture
 def run(examples, tmp_path, monkeypatch, capsys):
-    """Runs a command among the example files; gives exit code, standard output and standard error."""
+    """Runs a command among the example files, with an untrained model; gives exit code, standard output and standard
+    error."""
     monkeypatch.chdir(examples)
+    monkeypatch.setattr("byav_core.checkpoints.load.TINY", tmp_path / "nowhere" / "tiny.safetensors")
 
     def command(*arguments):
         code = cli.main([str(argument) for argument in arguments])
@@ -45,7 +48,7 @@ def test_portraits_and_voices_become_a_video_with_sound(run, tmp_path):
     code, said, beside = run(*two_people("--out", tmp_path / "talk.mp4"))
     video = read_video(tmp_path / "talk.mp4")
     assert code == 0 and f"wrote {tmp_path / 'talk.mp4'}" in said
-    assert video.frames.shape == (9, 3, 32, 48) and video.fps == 25 and video.audio is not None
+    assert video.frames.shape == (9, 3, 32, 48) and video.fps == tiny().fps and video.audio is not None
     assert "denoising: 100%" in beside
     assert [path.name for path in tmp_path.iterdir()] == ["talk.mp4"]
 
@@ -94,7 +97,7 @@ def test_masks_may_be_a_video(examples, tmp_path):
 def test_latents_are_kept_where_asked(run, tmp_path):
     run(*two_people("--out", tmp_path / "a.mp4", "--keep", tmp_path / "kept.safetensors"))
     kept = read_latents(tmp_path / "kept.safetensors")
-    assert kept.latents.shape == (1, 3, 8, 4, 6) and kept.names == ("anna", "ben")
+    assert kept.latents.shape == (1, 3, 96, 4, 6) and kept.names == ("anna", "ben")
     assert kept.clip.frames == 9 and kept.trained == "untrained"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "kept.safetensors"]
 
@@ -167,7 +170,7 @@ def test_a_fault_of_ours_is_not_dressed_up_as_the_users(run, tmp_path, monkeypat
             ["--out", "a.mp4", "--model", "none.safetensors", "--face-model", "f", "--speech-model", "s"],
             "there is no none.safetensors",
         ),
-        (["--out", "a.mp4", "--width", "0"], "width 0 is not a multiple of 16; use 16"),
+        (["--out", "a.mp4", "--width", "0"], "width 0 is not a multiple of 8; use 8"),
         (["--out", "a.mp4", "--frames", "0"], "0 frames do not fit"),
         (["--out", "a.mp4", "--height", "100000000000000000"], "is too large; choose at most 16384"),
         (["--out", "a.mp4", "--frames", "4" + "0" * 30 + "1"], "is too large; choose at most 100000"),

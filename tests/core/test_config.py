@@ -5,7 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from byav_core.config import PRESETS, ModelConfig, paper, released, tiny
+from byav_core.config import (
+    PRESETS,
+    ModelConfig,
+    PatchAutoencoderConfig,
+    VideoAutoencoderConfig,
+    paper,
+    released,
+    tiny,
+)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -14,11 +22,30 @@ def test_a_preset_survives_json(name):
 
 
 def test_a_whole_number_may_be_written_with_or_without_a_fraction():
-    values = json.loads(tiny().to_json()) | {"fps": 25}
-    values["transformer"]["num_layers"] = 4.0
+    config = replace(tiny(), fps=25.0)
+    values = json.loads(config.to_json()) | {"fps": 25}
+    values["transformer"]["num_layers"] = float(config.transformer.num_layers)
     read = ModelConfig.from_json(json.dumps(values))
-    assert read == tiny()
+    assert read == config
     assert (type(read.fps), type(read.transformer.num_layers)) == (float, int)
+
+
+@pytest.mark.parametrize("video", [VideoAutoencoderConfig(layers_per_block=2), PatchAutoencoderConfig(patch=4)])
+def test_the_kind_of_autoencoder_is_told_by_its_fields(video):
+    config = replace(
+        paper(),
+        video=replace(video, latent_channels=16, temporal_compression_ratio=2),
+        speech_projector=replace(paper().speech_projector, halvings=1),
+    )
+    read = ModelConfig.from_json(config.to_json())
+    assert read == config and type(read.video) is type(video)
+
+
+def test_a_field_of_the_other_autoencoder_is_unknown():
+    values = json.loads(tiny().to_json())
+    values["video"]["norm_num_groups"] = 4
+    with pytest.raises(ValueError, match=r"config.video has unknown fields \['norm_num_groups'\]; known are"):
+        ModelConfig.from_json(json.dumps(values))
 
 
 @pytest.mark.parametrize(

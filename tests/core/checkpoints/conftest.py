@@ -9,19 +9,41 @@ from safetensors.torch import save_file
 
 from byav_core.checkpoints.names import to_released
 from byav_core.checkpoints.released import CONFIG
-from byav_core.config import ModelConfig, tiny
+from byav_core.config import ModelConfig, TextConfig, VideoAutoencoderConfig, tiny
 from byav_core.network import Network
+
+
+def cogvideox_tiny() -> ModelConfig:
+    """tiny() beside small ones of CogVideoX's own text encoder and autoencoder, as the release has them."""
+    base = tiny()
+    return replace(
+        base,
+        transformer=replace(
+            base.transformer, in_channels=24, out_channels=8, text_embed_dim=48, patch_size=2, rotary_height=4,
+            rotary_width=6,
+        ),
+        text=TextConfig("bytes", d_model=48, d_kv=16, d_ff=96, num_layers=2, num_heads=3, vocab_size=384),
+        video=VideoAutoencoderConfig(
+            block_out_channels=(8, 16, 16, 16), latent_channels=8, layers_per_block=1, norm_num_groups=4,
+            sample_height=64, sample_width=96,
+        ),
+    )  # fmt: skip
 
 
 def released_tiny() -> ModelConfig:
     """The released dialect at the size of tiny()."""
-    base = tiny()
+    base = cogvideox_tiny()
     router = replace(base.router, head="sigmoid", positions="table", table_extent=(5, 4, 6))
     transformer = replace(base.transformer, use_learned_positional_embeddings=True)
     return replace(base, name="released, tiny", router=router, transformer=transformer, trained="released")
 
 
-DIALECTS = {"paper": tiny(), "released": released_tiny()}
+DIALECTS = {"paper": cogvideox_tiny(), "released": released_tiny()}
+
+
+@pytest.fixture(name="cogvideox_tiny", scope="session")
+def _cogvideox_tiny() -> ModelConfig:
+    return cogvideox_tiny()
 
 
 @pytest.fixture(scope="session", params=DIALECTS)

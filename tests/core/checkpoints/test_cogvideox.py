@@ -11,7 +11,6 @@ from byav_core.checkpoints import CheckpointError, convert, detect, inspect, loa
 from byav_core.checkpoints.cogvideox import read_base
 from byav_core.checkpoints.load import network_from
 from byav_core.checkpoints.names import released_name
-from byav_core.config import tiny
 from byav_core.types import Conditioning, Routed
 
 SHARED = dict(
@@ -59,12 +58,12 @@ def consisid() -> ConsisIDTransformer3DModel:
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, cogvideox_tiny):
     """Saves a base model as diffusers does and starts a tiny network from it."""
 
     def run(base, kind):
         base.save_pretrained(tmp_path / "transformer")
-        return network_from(read_base(tmp_path, kind, into=tiny()))
+        return network_from(read_base(tmp_path, kind, into=cogvideox_tiny))
 
     return run
 
@@ -141,12 +140,12 @@ def test_before_anything_is_bound_a_start_computes_what_cogvideox_computes(cogvi
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_a_base_model_with_a_key_missing_or_too_many_says_which(cogvideox, tmp_path):
+def test_a_base_model_with_a_key_missing_or_too_many_says_which(cogvideox, cogvideox_tiny, tmp_path):
     cogvideox.save_pretrained(tmp_path / "transformer")
     config = tmp_path / "transformer/config.json"
     config.write_text(config.read_text().replace('"num_layers": 6', '"num_layers": 5'))
     with pytest.raises(CheckpointError, match=r"unknown \(24\): transformer_blocks.5"):
-        read = read_base(tmp_path, "cogvideox", into=tiny())
+        read = read_base(tmp_path, "cogvideox", into=cogvideox_tiny)
         network_from(read)
 
 

@@ -43,7 +43,7 @@ def test_a_file_with_all_models_needs_no_other(tmp_path, equal_states):
     read = load_models(tmp_path / "alone" / "all.safetensors")
     equal_states(read.network, models.network)
     assert torch.equal(read.text("a cat"), models.text("a cat"))
-    latents = torch.ones(1, 2, 8, 4, 6)
+    latents = torch.ones(1, 2, models.config.video.latent_channels, 4, 6)
     assert torch.equal(read.video.decode(latents), models.video.decode(latents))
 
 

@@ -2,17 +2,30 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from byav_core.config import tiny
-from byav_core.encoders.video_vae import VideoVae, load_video_vae, small_video_vae
+from byav_core.config import VideoAutoencoderConfig, tiny
+from byav_core.encoders import untrained
+from byav_core.encoders.untrained import as_words
+from byav_core.encoders.video_vae import VideoVae, load_video_vae, small_video_vae, video_in_the_box
 from byav_core.protocols import VideoAutoencoder
 
-CONFIG = tiny().video
+CONFIG = VideoAutoencoderConfig(
+    block_out_channels=(8, 16, 16, 16), latent_channels=8, layers_per_block=1, norm_num_groups=4,
+    sample_height=64, sample_width=96,
+)  # fmt: skip
+PATCHES = tiny().video
 
 
 @pytest.fixture(scope="module")
 def vae():
+    """CogVideoX's, in small."""
     return small_video_vae(CONFIG)
+
+
+@pytest.fixture(scope="module", params=[CONFIG, PATCHES], ids=["CogVideoX", "patches"])
+def either(request):
+    return small_video_vae(request.param)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -23,23 +36,28 @@ def video(frames: int, height: int, width: int, rows: int = 1) -> torch.Tensor:
     return torch.rand(rows, frames, 3, height, width, generator=seeded(7))
 
 
-def test_it_is_a_video_autoencoder(vae):
-    assert isinstance(vae, VideoAutoencoder)
+def test_it_is_a_video_autoencoder(either):
+    assert isinstance(either, VideoAutoencoder)
 
 
 @pytest.mark.parametrize("frames, height, width", [(1, 32, 48), (9, 16, 40), (5, 64, 96), (13, 16, 24), (21, 24, 16)])
-def test_time_shrinks_four_times_after_the_first_frame_and_space_eight_times(vae, frames, height, width):
-    latents = vae.encode(video(frames, height, width), seeded())
-    assert latents.shape == (1, 1 + (frames - 1) // 4, CONFIG.latent_channels, height // 8, width // 8)
-    back = vae.decode(latents)
+def test_time_shrinks_four_times_after_the_first_frame_and_space_eight_times(either, frames, height, width):
+    latents = either.encode(video(frames, height, width), seeded())
+    assert latents.shape == (1, 1 + (frames - 1) // 4, either.config.latent_channels, height // 8, width // 8)
+    back = either.decode(latents)
     assert back.shape == (1, frames, 3, height, width)
     assert back.min() >= 0 and back.max() <= 1
 
 
-def test_decoding_noise_is_not_a_constant_picture(vae):
-    frames = vae.decode(torch.randn(1, 3, CONFIG.latent_channels, 4, 6, generator=seeded()))
+def test_decoding_noise_is_not_a_constant_picture(either):
+    frames = either.decode(torch.randn(1, 3, either.config.latent_channels, 4, 6, generator=seeded()))
     assert frames.std((-2, -1)).min() > 0.03
     assert (frames[:, 1:] - frames[:, :-1]).abs().mean() > 0.01
+
+
+def test_encoding_to_patches_leaves_nothing_to_chance():
+    vae, x = small_video_vae(PATCHES), video(5, 16, 24)
+    assert torch.equal(vae.encode(x, seeded(1)), vae.encode(x, seeded(2)))
 
 
 def test_pixels_and_latents_are_scaled_as_diffusers_does_it(vae):
@@ -59,11 +77,11 @@ def test_encoding_draws_from_the_generator_and_nothing_else(vae):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_rows_of_a_batch_do_not_touch_each_other(vae):
+def test_rows_of_a_batch_do_not_touch_each_other(either):
     x = video(5, 16, 24, rows=2)
-    z = torch.randn(2, 2, CONFIG.latent_channels, 2, 3, generator=seeded())
-    torch.testing.assert_close(vae.decode(z)[1:], vae.decode(z[1:]))
-    assert vae.encode(x, seeded()).shape[0] == 2
+    z = torch.randn(2, 2, either.config.latent_channels, 2, 3, generator=seeded())
+    torch.testing.assert_close(either.decode(z)[1:], either.decode(z[1:]))
+    assert either.encode(x, seeded()).shape[0] == 2
 
 
 def test_frames_up_to_the_trained_size_are_not_cut(vae):
@@ -98,9 +116,10 @@ def test_a_model_folder_loads(tmp_path, vae):
     assert not torch.equal(again.encode(x, seeded()), vae.encode(x, seeded()))
 
 
-def test_building_leaves_the_random_state_alone():
+@pytest.mark.parametrize("config", [CONFIG, PATCHES], ids=["CogVideoX", "patches"])
+def test_building_leaves_the_random_state_alone(config):
     before = torch.random.get_rng_state()
-    small_video_vae(CONFIG)
+    small_video_vae(config)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -121,3 +140,28 @@ def test_missing_cut_and_foreign_weights_are_refused(tmp_path, vae):
 def test_the_autoencoder_of_another_model_is_refused(vae):
     with pytest.raises(ValueError, match="has 8 latent channels but the model expects 16"):
         VideoVae(replace(CONFIG, latent_channels=16), vae.module)
+
+
+def write_box(folder, config, seed):
+    half = {name: x.half() for name, x in small_video_vae(config, seed).module.state_dict().items()}
+    save_file(half, folder / "tiny_video.safetensors", {"config": as_words(config), "trained": "drawn world"})
+
+
+def test_weights_in_a_box_are_found_by_their_configuration(tmp_path, monkeypatch):
+    z = torch.randn(1, 2, PATCHES.latent_channels, 2, 3, generator=seeded())
+    write_box(tmp_path, PATCHES, seed=5)
+    loaded = load_video_vae(tmp_path, PATCHES)
+    assert loaded.module.dtype == torch.float32
+    assert (loaded.decode(z) - small_video_vae(PATCHES, seed=5).decode(z)).abs().max() < 0.01
+    monkeypatch.setattr(untrained, "IN_THE_BOX", tmp_path)
+    assert torch.equal(video_in_the_box(PATCHES).decode(z), loaded.decode(z))
+    other = replace(PATCHES, depth=1)
+    assert torch.equal(video_in_the_box(other).decode(z), small_video_vae(other).decode(z))
+
+
+def test_a_named_box_without_weights_that_fit_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no .*tiny_video.safetensors; make it with"):
+        load_video_vae(tmp_path, PATCHES)
+    write_box(tmp_path, replace(PATCHES, depth=1), seed=5)
+    with pytest.raises(ValueError, match="was made for a model of other extents"):
+        load_video_vae(tmp_path, PATCHES)
