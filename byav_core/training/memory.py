@@ -130,7 +130,7 @@ def blank_batch(
         audio_to_character=torch.eye(streams, characters, device=device).expand(rows, -1, -1),
         text=of(rows, length, model.text.d_model),
         no_text=of(1, length, model.text.d_model),
-        copied=torch.zeros(rows, dtype=torch.bool, device=device),
+        copied=torch.zeros(rows, dtype=torch.bool),  # looked at before anything is sent to a device
     )
 
 

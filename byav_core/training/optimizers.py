@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from .config import TrainingConfig
 
-AT_THE_EDGE = r"norm|embed|proj_out|proj_in|time|lora_|positions|latents|query|tokens|\.head"  # AdamW's, matrix or not
+AT_THE_EDGE = r"norm|embed|proj_out|proj_in|time|lora_|latents|tokens|router"  # AdamW's, matrix or not
 
 
 def make_optimizers(module: nn.Module, config: TrainingConfig) -> tuple[Optimizer, ...]:
@@ -18,10 +18,10 @@ def make_optimizers(module: nn.Module, config: TrainingConfig) -> tuple[Optimize
     inside = {n: p for n, p in trained.items() if config.optimizer == "muon" and p.ndim == 2}
     inside = {n: p for n, p in inside.items() if not re.search(AT_THE_EDGE, n)}
     others = [p for name, p in trained.items() if name not in inside]
-    adamw = torch.optim.AdamW(others, lr=0.0, betas=config.betas, eps=1e-8, weight_decay=config.weight_decay)
+    adamw = torch.optim.AdamW(
+        others, lr=0.0, betas=config.betas, eps=1e-8, weight_decay=config.weight_decay, fused=True
+    )
     if not inside:
         return (adamw,)
-    muon = torch.optim.Muon(
-        inside.values(), lr=0.0, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = torch.optim.Muon(inside.values(), lr=0.0, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
     return adamw, muon

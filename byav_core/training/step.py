@@ -84,26 +84,33 @@ class TrainingStep(nn.Module):
         """The weighted sum under "total", each loss by its name, and "iou" if the router's own masks were injected."""
         device = self.signal.device
         draws = draw(batch, self.stage, len(self.signal), generator)
+        told = _rows(draws.kept.reference), _rows(draws.kept.reference & ~batch.copied)
         batch, draws = to_device(batch, device), to_device(draws, device)
         inputs = model_inputs(self.network, batch, draws, self.stage, self.signal)
         masks = mask_source(self.network, batch, draws, self.stage, generator)
         predicted, layers = self.network.transformer(
             inputs.hidden_states, inputs.text, inputs.timestep, inputs.binding, masks
         )
-        return self.losses(predicted, layers, batch, draws)
+        return self.losses(predicted, layers, batch, draws, *told)
 
     def losses(
-        self, predicted: Float[Tensor, "b t c H W"], layers: tuple[Routed, ...], batch: Batch, draws: Draws
+        self,
+        predicted: Float[Tensor, "b t c H W"],
+        layers: tuple[Routed, ...],
+        batch: Batch,
+        draws: Draws,
+        told: list[int],
+        measurable: list[int],
     ) -> dict[str, Float[Tensor, ""]]:
+        """told: rows with references. measurable: those of them in which the router can know who is where."""
         patch = self.network.config.transformer.patch_size
         true = velocity(draws.clean, draws.start.noise, self.signal[draws.timestep])
         terms = {"denoising": denoising_loss(predicted.float(), true, dynamic_mask(batch.masks, draws.dynamic, patch))}
         measured = {}
         if self.stage.routes:
-            told = draws.kept.reference
             terms |= router_losses(layers, batch.masks, told)
-            if not draws.forced and (told & ~batch.copied).any():
-                measured["iou"] = mean_iou(layers, batch, told & ~batch.copied)
+            if not draws.forced and measurable:
+                measured["iou"] = mean_iou(layers, batch, measurable)
         return terms | measured | {"total": weighted_sum(terms, self.stage.losses)}
 
 
@@ -180,7 +187,7 @@ def unrouted(layer: int, q: Float[Tensor, "b heads s d"], k: Float[Tensor, "#b n
 
 
 def router_losses(
-    layers: tuple[Routed, ...], masks: Float[Tensor, "b n t h w"], told: Bool[Tensor, " b"]
+    layers: tuple[Routed, ...], masks: Float[Tensor, "b n t h w"], told: list[int]
 ) -> dict[str, Float[Tensor, ""]]:
     """Eq. 2 to 4, in float32: of the masks that the router predicts, not of those injected.
 
@@ -188,7 +195,7 @@ def router_losses(
     steep that the clipping of gradients would leave nothing of the other rows'.
     """
     logits = [routed.logits[told].float() for routed in layers]
-    if not told.any():
+    if not told:
         return dict.fromkeys(TERMS[1:], sum(layer.sum() for layer in logits))  # zero, of all that is trained
     predicted = predicted_masks(logits)
     return {
@@ -198,7 +205,7 @@ def router_losses(
     }
 
 
-def mean_iou(layers: tuple[Routed, ...], batch: Batch, rows: Bool[Tensor, " b"]) -> Float[Tensor, ""]:
+def mean_iou(layers: tuple[Routed, ...], batch: Batch, rows: list[int]) -> Float[Tensor, ""]:
     """Of the last face layer, over rows with references of several characters: elsewhere nobody could say who is
     where."""
     return intersection_over_union(layers[-1].mask[rows], _flat(batch.masks)[rows]).mean()
@@ -232,6 +239,11 @@ def _draw_kept(drops: Drops, rows: int, generator: torch.Generator) -> Kept:
 
 def _row(posterior: Posterior, row: int) -> Posterior:
     return Posterior(posterior.mean[row : row + 1], posterior.deviation[row : row + 1], posterior.scale)
+
+
+def _rows(chosen: Bool[Tensor, " b"]) -> list[int]:
+    """Their numbers, known without waiting for the device."""
+    return chosen.nonzero().flatten().tolist()
 
 
 def _only(x: Tensor, kept: Bool[Tensor, " b"]) -> Tensor:

@@ -260,7 +260,7 @@ def test_equation_2_is_asked_of_the_predicted_masks_not_of_the_injected_ones(net
     hook.remove()
     expected = routing_loss([routed.logits for routed in layers], batch.masks.flatten(2))
     torch.testing.assert_close(losses["routing"], expected)
-    everybody = torch.ones(len(batch.names), dtype=torch.bool)
+    everybody = list(range(len(batch.names)))
     assert router_losses(tuple(layers), batch.masks, everybody)["routing"] == losses["routing"]
 
 
