@@ -4,6 +4,8 @@
     python3 run.py demo    two people talk in a real ComfyUI; says where the video and the film of the masks are
     python3 run.py test    the whole test suite; what follows goes to pytest: run.py test -x tests/core
     python3 run.py ui      serves ComfyUI with this pack and example inputs; what follows goes to ComfyUI
+    python3 run.py train-tiny [FOLDER]    trains the built-in model again from nothing; stopped, it goes on from there;
+                           --quick takes a few steps of everything
 
 Needs Python 3.10 or newer and nothing else. Everything goes into a folder of its own (BYAV_HOME, or the user's cache
 folder), never into your Python or your ComfyUI; deleting that folder undoes it. pip's own settings are respected.
@@ -454,7 +456,7 @@ def apt_get(packages: list[str]) -> None:
         print(f"apt-get did not succeed:\n{done.stdout[-500:]}{done.stderr[-500:]}")
 
 
-# The three jobs ------------------------------------------------------------------------------------------------------
+# The four jobs -------------------------------------------------------------------------------------------------------
 
 
 def job_environment(installed: Installed) -> dict[str, str]:
@@ -476,6 +478,12 @@ def test(home: Path, arguments: list[str]) -> int:
 
 def ui(home: Path, arguments: list[str]) -> int:
     return work(home, [HOST / "ui.py", "--base", home / "ui", *arguments])
+
+
+def train_tiny(home: Path, arguments: list[str]) -> int:
+    named = arguments[:1] if arguments and not arguments[0].startswith("-") else []
+    folder = Path(*named).resolve() if named else home / "train-tiny"
+    return work(home, ["-m", "byav_core", "train-tiny", folder, *arguments[len(named) :]])
 
 
 def left_out_tests(missing: list[SystemTool], arguments: list[str]) -> list[str]:
@@ -502,7 +510,7 @@ def wait_for(process: subprocess.Popen) -> int:
             continue  # the job ends its own server, then itself
 
 
-JOBS = {"demo": demo, "test": test, "ui": ui}
+JOBS = {"demo": demo, "test": test, "ui": ui, "train-tiny": train_tiny}
 
 
 def parse(arguments: list[str]) -> tuple[str, list[str]]:
@@ -510,7 +518,7 @@ def parse(arguments: list[str]) -> tuple[str, list[str]]:
         prog="run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("job", choices=JOBS, help="what to do")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="handed on to the demo, pytest or ComfyUI")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="handed on to what does the job")
     chosen = parser.parse_args(arguments)
     return chosen.job, chosen.arguments
 

@@ -1,4 +1,4 @@
-"""python -m byav_core generate | decode | convert | inspect | synthetic | companions | train | experiments.
+"""python -m byav_core generate, decode, convert, inspect, synthetic, companions, train, train-tiny or experiments.
 
 What the user can mend is said in one sentence, with exit code 2. Heavy libraries are imported by the command that
 needs them, after what can be checked without them.
@@ -7,6 +7,7 @@ needs them, after what can be checked without them.
 import argparse
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-COMMANDS = "generate | decode | convert | inspect | synthetic | companions | train | experiments"
+COMMANDS = "generate | decode | convert | inspect | synthetic | companions | train | train-tiny | experiments"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -67,8 +68,9 @@ def parser() -> argparse.ArgumentParser:
     _add_convert(commands.add_parser("convert", help="weights from one format to another"))
     _add_inspect(commands.add_parser("inspect", help="say what a weights file or model folder is"))
     _add_synthetic(commands.add_parser("synthetic", help="a drawn world in which the truth is known"))
-    _add_companions(commands.add_parser("companions", help="train the tiny model's text, face and speech encoders"))
+    _add_companions(commands.add_parser("companions", help="train what stays frozen of the tiny model"))
     _add_train(commands.add_parser("train", help="one of the three stages of training"))
+    _add_train_tiny(commands.add_parser("train-tiny", help="the tiny model again from nothing, in one folder"))
     _add_experiments(commands.add_parser("experiments", help="the claims about binding, measured in the drawn world"))
     return top
 
@@ -216,6 +218,17 @@ def train(options: argparse.Namespace) -> None:
     print(f"wrote {train_stage(config, options.stage, resume=options.resume)}")
 
 
+def train_tiny(options: argparse.Namespace) -> None:
+    from .training.from_nothing import quick_recipe, whole_recipe
+    from .training.from_nothing import train_tiny as train_all
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
+    recipe = quick_recipe() if options.quick else whole_recipe()
+    made = train_all(options.folder, recipe, options.processes, _say)
+    size = sum(path.stat().st_size for path in made) / 1e6
+    print(f"copy these into {Path(__file__).parent / 'weights'} ({size:.1f} MB):", *made, sep="\n")
+
+
 def experiments(options: argparse.Namespace) -> None:
     from .benchmark.report import write_report
 
@@ -349,7 +362,7 @@ def _add_world(command: argparse.ArgumentParser) -> None:
 def _add_companions(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=companions)
     command.add_argument("folder", type=Path, help="where to write them; those in byav_core/weights are used")
-    command.add_argument("--only", nargs="+", choices=("text", "face", "speech"), help="by default all three")
+    command.add_argument("--only", nargs="+", choices=("text", "face", "speech", "video"), help="by default all four")
     command.add_argument("--voices", help="folder of real speech, as `synthetic voices` makes it; else there is babble")
 
 
@@ -361,6 +374,13 @@ def _add_train(command: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="go on from the last state on disk")
     add("--memory", action="store_true", help="train nothing, say how much memory each stage needs per GPU")
     add("--gpus", type=int, default=8, help="for --memory (8)")
+
+
+def _add_train_tiny(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=train_tiny)
+    command.add_argument("folder", type=Path, help="for all of it; what is finished there is not done again")
+    command.add_argument("--quick", action="store_true", help="a few steps of everything, to see that it works")
+    command.add_argument("--processes", type=int, help="that share the work; by default 2 if there are as many cores")
 
 
 def _add_experiments(command: argparse.ArgumentParser) -> None:

@@ -268,6 +268,7 @@ def test_a_missing_browser_leaves_out_the_browser_tests_only(run):
         (["test", "-x", "-k", "router", "tests/core"], ("test", ["-x", "-k", "router", "tests/core"])),
         (["ui", "--port", "8200", "--lowvram"], ("ui", ["--port", "8200", "--lowvram"])),
         (["test", "--help"], ("test", ["--help"])),
+        (["train-tiny", "folder", "--quick"], ("train-tiny", ["folder", "--quick"])),
     ],
 )
 def test_what_follows_the_job_is_handed_on(run, arguments, expected):
@@ -279,6 +280,16 @@ def test_an_unknown_job_is_refused_with_the_known_ones(run, arguments, capsys):
     with pytest.raises(SystemExit):
         run.parse(arguments)
     assert "demo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["out", "--quick"], ["--quick"]])
+def test_the_training_from_nothing_has_a_folder_of_its_own(run, arguments, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run, "work", lambda home, command: done.append(command) or 0)
+    assert run.train_tiny(tmp_path / "home", arguments) == 0
+    folder = tmp_path / "out" if arguments[0] == "out" else tmp_path / "home" / "train-tiny"
+    assert done == [["-m", "byav_core", "train-tiny", folder, "--quick"]]
 
 
 def test_a_failed_installation_is_an_exit_code_and_a_sentence(run, monkeypatch, capsys):

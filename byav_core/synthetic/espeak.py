@@ -13,7 +13,7 @@ CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes
 
 
 class Espeak:
-    """Speaks one sentence after another. Raises RuntimeError where there is no eSpeak NG."""
+    """Speaks one sentence after another. Raises FileNotFoundError where there is no eSpeak NG."""
 
     def __init__(self) -> None:
         path, data = _find()
@@ -51,5 +51,5 @@ def _find() -> tuple[str, bytes | None]:
     except ImportError:
         if path := ctypes.util.find_library("espeak-ng"):
             return path, None
-        raise RuntimeError("there is no eSpeak NG; install espeak-ng, or pip install espeakng-loader") from None
+        raise FileNotFoundError("there is no eSpeak NG; install espeak-ng, or pip install espeakng-loader") from None
     return espeakng_loader.get_library_path(), espeakng_loader.get_data_path().encode()

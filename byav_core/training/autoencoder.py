@@ -3,48 +3,46 @@
 Mouths are a few pixels, which a compression by squared error would drop first: they count more, and so do people.
 """
 
-import logging
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
-from ..checkpoints.tensors import write_safetensors
-from ..clip import Sample
 from ..config import PatchAutoencoderConfig
 from ..encoders.patch_autoencoder import PatchAutoencoder
-from ..encoders.untrained import as_words
+from ..encoders.untrained import seeded_weights
+from ..synthetic import WorldSpec, draw_scene
 from ..synthetic.mouth import redness
-from .dataset import Source
 
-logger = logging.getLogger(__name__)
+REPORTED = 50  # steps, or scenes drawn, from one report to the next
+COUNTED = 8.0  # at most: what a pixel counts while the refinement learns
 
 
 @dataclass(frozen=True)
 class AutoencoderTraining:
-    """fitted: scenes for the linear part. scenes: for the refinement. emphasis: what a pixel of a mouth, and one of a
-    person, counts more than one of the background. whitening: 0 leaves latents their variance, 1 gives all the same.
+    """fitted: scenes for the linear part. scenes: for the refinement; test: to measure with. mouths, people: what a
+    pixel of one counts more than the background. whitening: 0 leaves latents their variance, 1 gives all the same.
     frames: of a clip, from a random one on. noise: up to this deviation is added to the latents that are decoded, as
-    what is sampled is never exact."""
+    what is sampled is never exact. workers: processes that draw."""
 
     fitted: int = 600
-    scenes: int = 1500
+    scenes: int = 1450
+    test: int = 40
     mouths: float = 150.0
     people: float = 3.0
     whitening: float = 0.5
     frames: int = 9
     batch: int = 4
-    steps: int = 4000
-    learning_rate: float = 1e-3
-    noise: float = 0.3
+    steps: int = 2500
+    learning_rate: float = 1.5e-3
+    noise: float = 0.25
     seed: int = 0
+    workers: int = 2
 
 
 @dataclass(frozen=True)
@@ -64,27 +62,51 @@ class Clips:
         return self.people[index][:, None, start:stop].float() / 255
 
 
-def draw_clips(source: Source, count: int, workers: int = 0) -> Clips:
-    """That many samples of the source, in turns of their number of characters."""
-    loader = DataLoader(_Frames(source, count), batch_size=None, num_workers=workers)
-    frames, people = zip(*tqdm(loader, desc="drawing", unit="clip"), strict=True)
-    return Clips(torch.stack(frames), torch.stack(people))
+def draw_clips(spec: WorldSpec, count: int, workers: int, report: Callable[[str], None]) -> Clips:
+    """The first scenes of a world."""
+    loader = DataLoader(_Scenes(spec, count), batch_size=None, num_workers=workers)
+    frames = torch.empty(count, spec.frames, 3, spec.height, spec.width, dtype=torch.uint8)
+    people = torch.empty(count, spec.frames, spec.height, spec.width, dtype=torch.uint8)
+    for number, (pixels, cover) in enumerate(loader):  # copied: what a worker sends holds a file open
+        frames[number], people[number] = pixels, cover
+        if number % REPORTED == REPORTED - 1:
+            report(f"scene {number + 1} of {count}")
+    return Clips(frames, people)
 
 
 @dataclass(frozen=True)
-class _Frames(Dataset):
-    source: Source
+class _Scenes(Dataset):
+    spec: WorldSpec
     count: int
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
-        kinds = tuple(self.source.counts)
-        characters = kinds[place % len(kinds)]
-        sample: Sample = self.source.sample(characters, self.source.index(characters, place // len(kinds)))
-        people = sample.masks.sum(dim=0).clamp(0, 1)
-        return (sample.frames * 255).round().byte(), (people * 255).round().byte()
+    def __getitem__(self, seed: int) -> tuple[Tensor, Tensor]:
+        sample = draw_scene(seed, self.spec)
+        return _bytes(sample.frames), _bytes(sample.masks.sum(dim=0).clamp(0, 1))
+
+
+def _bytes(x: Float[Tensor, "..."]) -> UInt8[Tensor, "..."]:
+    return (x * 255).round().byte()
+
+
+def learn_video(
+    architecture: PatchAutoencoderConfig,
+    spec: WorldSpec,
+    training: AutoencoderTraining,
+    report: Callable[[str], None] = lambda line: None,
+) -> tuple[PatchAutoencoder, dict[str, float]]:
+    """The trained autoencoder, and how near it comes to scenes that were not trained on."""
+    with seeded_weights(training.seed):
+        module = PatchAutoencoder(architecture)
+    clips = draw_clips(replace(spec, split="train"), training.scenes, training.workers, report)
+    fit_linear(module, clips, training)
+    for step, loss in enumerate(train_refinement(module, clips, training)):
+        if step % REPORTED == 0 or step == training.steps - 1:
+            report(f"step {step + 1} of {training.steps}: loss {loss:.4f}")
+    held_out = draw_clips(replace(spec, split="test"), training.test, training.workers, lambda line: None)
+    return module, measure(module, held_out)
 
 
 @torch.no_grad()
@@ -149,10 +171,11 @@ def refinement_loss(
     latents = module.encode(pixels).latent_dist.mean
     deviation = config.noise * torch.rand(len(latents), 1, 1, 1, 1, generator=generator)
     latents = latents + deviation * torch.randn(latents.shape, generator=generator)
-    with torch.autocast("cpu", torch.bfloat16):
+    two = latents.shape[2] == 2  # then bfloat16's derivative of a convolution over time is garbage, in PyTorch 2.13
+    with torch.autocast("cpu", torch.bfloat16, enabled=not two):
         decoded = module.decode(latents).sample
     error = decoded.float() - pixels
-    weight = importance(pixels, people, config).clamp(max=8)
+    weight = importance(pixels, people, config).clamp(max=COUNTED)
     sharp = sum(error.diff(dim=dim).abs().mean() for dim in (-1, -2))
     return ((error.abs() + 2 * error**2) * weight).mean() + sharp
 
@@ -172,26 +195,30 @@ def _course(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 50) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
-def train_autoencoder(
-    architecture: PatchAutoencoderConfig, source: Source, config: AutoencoderTraining, path: Path
-) -> PatchAutoencoder:
-    """Fits, writes, refines and writes again: a training of the network can begin after the first, since encoding is
-    settled then."""
-    torch.manual_seed(config.seed)
-    module = PatchAutoencoder(architecture)
-    clips = draw_clips(source, config.scenes)
-    fit_linear(module, clips, config)
-    write_autoencoder(module, path)
-    bar = tqdm(train_refinement(module, clips, config), total=config.steps, desc="autoencoder", unit="step")
-    for step, loss in enumerate(bar):
-        bar.set_postfix(loss=f"{loss:.4f}")
-        if step % 500 == 499:
-            write_autoencoder(module, path)
-    write_autoencoder(module, path)
-    return module
+@torch.no_grad()
+def measure(module: PatchAutoencoder, clips: Clips) -> dict[str, float]:
+    """Peak signal to noise in dB, of everything and of the people; and the correlation over time between how much of
+    a mouth is to be seen before and after."""
+    errors, of_people, mouths = [], [], []
+    for part in torch.arange(len(clips.frames)).split(4):
+        pixels, people = clips.pixels(part), clips.cover(part)
+        decoded = module.decode(module.encode(pixels).latent_dist.mean).sample.clamp(-1, 1)
+        error = ((decoded - pixels) / 2).square().mean(dim=1, keepdim=True)
+        errors.append(error.flatten(1).mean(dim=1))
+        of_people.append((error * people).flatten(1).sum(dim=1) / people.flatten(1).sum(dim=1).clamp(min=1))
+        mouths.append(torch.stack([_mouths(pixels), _mouths(decoded)]))
+    before, after = (x - x.mean(dim=1, keepdim=True) for x in torch.cat(mouths, dim=1))
+    alike = (before * after).sum(dim=1) / (before.norm(dim=1) * after.norm(dim=1)).clamp(min=1e-9)
+    return {
+        "psnr": _decibels(torch.cat(errors)),
+        "psnr of people": _decibels(torch.cat(of_people)),
+        "mouths": float(alike[before.norm(dim=1) > 0].mean()),
+    }
 
 
-def write_autoencoder(module: PatchAutoencoder, path: Path) -> None:
-    """In half precision, with its configuration."""
-    half = {name: tensor.half().contiguous() for name, tensor in module.state_dict().items()}
-    write_safetensors(half, path, {"config": as_words(module.config), "trained": "the drawn world"})
+def _mouths(pixels: Float[Tensor, "b 3 f H W"]) -> Float[Tensor, "b f"]:
+    return redness(rearrange(pixels / 2 + 0.5, "b c f H W -> b f c H W")).mean(dim=(-2, -1))
+
+
+def _decibels(error: Float[Tensor, " clips"]) -> float:
+    return float(-10 * error.mean().log10())

@@ -139,10 +139,10 @@ def read_training(path: str | Path) -> TrainingConfig:
 def _stages(changes: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     if unknown := sorted(set(changes) - {stage.name for stage in STAGES}):
         raise ValueError(f"there are no stages {unknown}; there are {', '.join(stage.name for stage in STAGES)}")
-    return [_changed(asdict(stage), changes.get(stage.name, {})) for stage in STAGES]
+    return [changed(asdict(stage), changes.get(stage.name, {})) for stage in STAGES]
 
 
-def _changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Groups of values (drops, losses) are changed value by value."""
-    inner = {k: _changed(values[k], v) for k, v in changes.items() if isinstance(v, dict) and k in values}
+    inner = {k: changed(values[k], v) for k, v in changes.items() if isinstance(v, dict) and k in values}
     return values | changes | inner

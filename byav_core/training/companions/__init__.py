@@ -1,5 +1,7 @@
-"""The encoders in the box: text, face and speech, trained in the drawn world before the three stages begin."""
+"""What stays frozen of the tiny model: the encoders of text, faces and speech and the video autoencoder, trained in the
+drawn world before the three stages begin."""
 
+import json
 from pathlib import Path
 
 from torch import Tensor
@@ -8,6 +10,7 @@ from ...checkpoints.tensors import write_safetensors
 from ...config import ModelConfig, Part
 from ...encoders.untrained import as_words
 from ...synthetic import WorldSpec
+from ..autoencoder import AutoencoderTraining, learn_video
 from .face import LEARNING as OF_FACES
 from .face import learn_faces
 from .learning import Learning, Report
@@ -17,7 +20,13 @@ from .text import LEARNING as OF_TEXT
 from .text import learn_text
 
 TRAINED = "drawn world"
-LEARNINGS: dict[str, Learning] = {"text": OF_TEXT, "face": OF_FACES, "speech": OF_SPEECH}
+Course = Learning | AutoencoderTraining
+LEARNINGS: dict[str, Course] = {
+    "text": OF_TEXT,
+    "face": OF_FACES,
+    "speech": OF_SPEECH,
+    "video": AutoencoderTraining(),
+}
 
 
 def train_companions(
@@ -25,20 +34,25 @@ def train_companions(
     output: str | Path,
     *,
     voices: str | None = None,
-    learnings: dict[str, Learning] = LEARNINGS,
+    learnings: dict[str, Course] = LEARNINGS,
     report: Report = lambda line: None,
 ) -> dict[str, dict[str, float]]:
-    """Trains those named in `learnings` from nothing and writes `tiny_text`, `tiny_face` and `tiny_speech.safetensors`.
+    """Trains those named in `learnings` from nothing and writes `tiny_text.safetensors` and so on, each when it is
+    finished, in half precision.
 
-    voices: a folder of real speech. Returns what was measured on people, voices and prompts not trained on.
+    voices: a folder of real speech. Returns, and writes into the files, what was measured on people, voices and prompts
+    not trained on.
     """
-    scores, spec = {}, WorldSpec(frames=config.transformer.sample_frames, fps=config.fps, voices=voices)
+    extent = {"width": config.video.sample_width, "height": config.video.sample_height}
+    spec = WorldSpec(frames=config.transformer.sample_frames, fps=config.fps, voices=voices, **extent)
+    scores: dict[str, dict[str, float]] = {}
+    Path(output).mkdir(parents=True, exist_ok=True)
     for name, learning in learnings.items():
-        report(f"the {name} encoder")
+        report(f"learning: {name}")
         state, scores[name] = _LEARN[name](config, spec, learning, report)
         part: Part = getattr(config, name)
-        half = {key: tensor.half() for key, tensor in state.items()}
-        metadata = {"config": as_words(part), "trained": TRAINED}
+        half = {key: tensor.half().contiguous() for key, tensor in state.items()}
+        metadata = {"config": as_words(part), "trained": TRAINED, "scores": json.dumps(scores[name])}
         write_safetensors(half, Path(output) / f"tiny_{name}.safetensors", metadata)
     return scores
 
@@ -63,4 +77,11 @@ def _speech(
     return learn_speech(config.speech, spec, learning, report)
 
 
-_LEARN = {"text": _text, "face": _face, "speech": _speech}
+def _video(
+    config: ModelConfig, spec: WorldSpec, learning: AutoencoderTraining, report: Report
+) -> tuple[dict[str, Tensor], dict[str, float]]:
+    module, scores = learn_video(config.video, spec, learning, report)
+    return module.state_dict(), scores
+
+
+_LEARN = {"text": _text, "face": _face, "speech": _speech, "video": _video}

@@ -1,17 +1,22 @@
 """The encoders in the box: they learn, and what they learnt is found again by those who load them."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
+from byav_core.checkpoints.tensors import read_metadata, write_safetensors
 from byav_core.config import WORDS, tiny
 from byav_core.encoders import untrained
 from byav_core.encoders.face_insight_clip import load_face_encoder
 from byav_core.encoders.speech_wav2vec import load_speech_encoder, normalised
-from byav_core.encoders.text_t5 import text_in_the_box, words_of
+from byav_core.encoders.text_t5 import load_text, text_in_the_box, words_of
+from byav_core.encoders.untrained import as_words
+from byav_core.encoders.video_vae import load_video_vae, video_in_the_box
 from byav_core.synthetic import WorldSpec, draw_scene
 from byav_core.synthetic.prompt import vocabulary
+from byav_core.training.autoencoder import AutoencoderTraining
 from byav_core.training.companions import LEARNINGS, train_companions
 from byav_core.training.companions.face import Portraits, learn_faces
 from byav_core.training.companions.learning import Learning, learn
@@ -21,6 +26,7 @@ from byav_core.training.companions.text import NOTHING, QUESTIONS, learn_text, t
 CONFIG = replace(tiny(), fps=12.5)
 SPEC = WorldSpec(frames=9)
 BRIEF = Learning(steps=16, rows=12, examples=40, test=20)
+BRIEF_VIDEO = AutoencoderTraining(fitted=3, scenes=3, test=2, frames=5, batch=2, steps=2, workers=0)
 
 
 class Losses(list):
@@ -70,16 +76,32 @@ def test_training_again_gives_the_same_weights():
 
 def test_what_was_trained_is_what_is_loaded(tmp_path, monkeypatch):
     config = replace(CONFIG, transformer=replace(CONFIG.transformer, sample_frames=9))
-    train_companions(config, tmp_path, learnings=dict.fromkeys(LEARNINGS, replace(BRIEF, steps=2)))
-    assert sorted(path.stem for path in tmp_path.iterdir()) == ["tiny_face", "tiny_speech", "tiny_text"]
+    box = tmp_path / "box"
+    learnings = dict.fromkeys(LEARNINGS, replace(BRIEF, steps=2)) | {"video": BRIEF_VIDEO}
+    scores = train_companions(config, box, learnings=learnings)
+    files = sorted(box.iterdir())
+    assert [path.stem for path in files] == ["tiny_face", "tiny_speech", "tiny_text", "tiny_video"]
+    assert json.loads(read_metadata(files[2])["scores"]) == scores["text"]
     monkeypatch.setattr(untrained, "IN_THE_BOX", tmp_path / "none")
     bare = load_speech_encoder("tiny", CONFIG.speech), load_face_encoder("tiny", CONFIG.face)
     assert [encoder.trained for encoder in bare] == ["untrained"] * 2
-    before = text_in_the_box(CONFIG.text, 24)("left")
-    monkeypatch.setattr(untrained, "IN_THE_BOX", tmp_path)
-    assert load_speech_encoder("tiny", CONFIG.speech).trained == "drawn world"
-    assert load_face_encoder("tiny", CONFIG.face).trained == "drawn world"
-    assert not torch.equal(before, text_in_the_box(CONFIG.text, 24)("left"))
+    before = text_in_the_box(CONFIG.text, 24)("left"), video_in_the_box(CONFIG.video).module.analysis.weight
+    named = load_text(box, CONFIG.text, 24)("left"), load_video_vae(box, CONFIG.video).module.analysis.weight
+    assert not any(torch.equal(one, other) for one, other in zip(before, named, strict=True))
+    for name in (box, "tiny"):
+        assert load_speech_encoder(name, CONFIG.speech).trained == "drawn world"
+        assert load_face_encoder(name, CONFIG.face).trained == "drawn world"
+        monkeypatch.setattr(untrained, "IN_THE_BOX", box)
+    assert torch.equal(text_in_the_box(CONFIG.text, 24)("left"), named[0])
+    assert torch.equal(video_in_the_box(CONFIG.video).module.analysis.weight, named[1])
+
+
+@pytest.mark.parametrize("load, part", [(load_face_encoder, "face"), (load_speech_encoder, "speech")])
+def test_encoders_of_another_model_are_refused_by_name(load, part, tmp_path):
+    metadata = {"config": as_words(CONFIG.text), "trained": "drawn world"}
+    write_safetensors({"x": torch.zeros(1)}, tmp_path / f"tiny_{part}.safetensors", metadata)
+    with pytest.raises(ValueError, match=f"tiny_{part}.safetensors was made for a model of other extents"):
+        load(tmp_path, getattr(CONFIG, part))
 
 
 def test_faces_are_learnt_from_what_the_pipeline_shows():
