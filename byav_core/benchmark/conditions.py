@@ -33,6 +33,7 @@ class Condition:
     filmed: the true video as drawn, through the video autoencoder and back, sampled from noise, or noised: the router
     alone, looking at the true video under the noise of every step. router: as routing names it; masks: for the fixed
     one, how they are made of the true masks. first_frame: none, with noise over the people as in training, or clear.
+    against: another condition, which differs by the matrix only; what that changes is read from films of one seed.
     """
 
     about: str
@@ -44,6 +45,7 @@ class Condition:
     first_frame: str = "hidden"
     matrix: str = "own"
     model: str = "main"
+    against: str = ""
 
     def __post_init__(self):
         """Raises ValueError naming what is not there to choose."""
@@ -64,8 +66,8 @@ CONDITIONS: Mapping[str, Condition] = {
     "true video": Condition("ceiling of the read-outs", filmed="drawn"),
     "autoencoder": Condition("ceiling of the video autoencoder", filmed="autoencoder"),
     "intra": Condition("Intra-Denoise router"),
-    "intra, swapped": Condition("the matrix swapped", matrix="swapped"),
-    "intra, one muted": Condition("a column of the matrix zero", matrix="one muted"),
+    "intra, swapped": Condition("the matrix swapped", matrix="swapped", against="intra"),
+    "intra, one muted": Condition("a column of the matrix zero", matrix="one muted", against="intra"),
     "intra, one voice": Condition("one voice for all", matrix="one voice for all"),
     "intra, refined": Condition("masks refined", refinement="label spreading"),
     "intra, no first frame": Condition("prompt, faces and voices only", first_frame="none"),
@@ -73,7 +75,9 @@ CONDITIONS: Mapping[str, Condition] = {
     "intra, noised": Condition("the router on the true video under noise", filmed="noised"),
     "true masks": Condition("fine 3D masks given by hand", router="fixed"),
     "true masks, no first frame": Condition("fine 3D masks, no first frame", router="fixed", first_frame="none"),
-    "true masks, swapped": Condition("fine 3D masks, the matrix swapped", router="fixed", matrix="swapped"),
+    "true masks, swapped": Condition(
+        "fine 3D masks, the matrix swapped", router="fixed", matrix="swapped", against="true masks"
+    ),
     "pre": Condition("Pre-Denoise: people found in the first frame, held still", router="pre"),
     "post": Condition("Post-Denoise: people found in a coarse first pass", router="post"),
     "union": Condition("masks united over time, as the released code does", router="fixed", masks="union"),

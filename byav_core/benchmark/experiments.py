@@ -27,7 +27,7 @@ from ..types import TokenGrid
 from .conditions import CONDITIONS
 from .film import Film, Studio
 from .scenes import HeldOut, held_out
-from .scores import Scores, added, score
+from .scores import Scores, added, response, score
 from .statistics import measured
 
 if TYPE_CHECKING:
@@ -154,9 +154,13 @@ def summary(scenes: Sequence[Scores]) -> dict[str, dict[str, float]]:
 
 
 def film_and_score(setup: Setup, condition: str, number: int, seed: int) -> Scores:
-    """One film of scene `number`, read."""
+    """One film of scene `number`, read; two where it is compared with that of another condition."""
     scene, film, grid = make_film(setup, condition, number, seed)
-    return score(film, scene, grid)
+    found = score(film, scene, grid)
+    if against := CONDITIONS[condition].against:
+        _, other, _ = make_film(setup, against, number, seed)
+        found |= response(film, other, scene)
+    return found
 
 
 def make_film(setup: Setup, condition: str, number: int, seed: int) -> tuple[HeldOut, Film, TokenGrid]:

@@ -48,6 +48,7 @@ GOALS = (
     Goal("a zero column keeps a mouth shut", "intra, one muted", "leak/own", most=0.15),
     Goal("both speak at once", "intra", "overlap/own", least=0.95),
     Goal("the swapped matrix swaps the mouths", "intra, swapped", "binding/own", least=0.95),
+    Goal("and what it changes is what it should", "intra, swapped", "response/own", least=0.6),
     Goal("one voice drives all mouths", "intra, one voice", "binding/own", least=0.95),
     Goal("the right person", "intra", "identity/own", least=0.95),
     Goal("the right person with the right voice", "intra", "joint/own", least=0.9),

@@ -17,6 +17,7 @@ MEANINGS = {
     "binding": "share of mouths that follow their own voice more closely than any other",
     "own voice, other voice": "correlation of a mouth's opening with its own, and with the strongest other voice",
     "overlap": "binding over the frames in which both speak",
+    "response": "correlation of what changes in a mouth with what should, when only the matrix is changed (same noise)",
     "leak": "motion of mouths that should be shut, as a share of that of speaking ones",
     "identity": "share of people recognised among everybody of the scene and eight others",
     "joint": "the right person with the right voice in one place",
@@ -41,11 +42,13 @@ def tables() -> tuple[Table, ...]:
         for place, words in PLACES.items()
         for at in [tuple(f"{name}/{place}" for name in CONTENT)]
     ]
+    response = ("response/own", "response/true", "binding/own", "own voice/own", "leak/own")
     short = ("binding/own", "identity/own", "joint/own", "binding/true", "identity/true", "joint/true")
     cost = ("CPU seconds", "passes", "iou", "iou seen", "flicker")
     routers = ("intra", "intra, refined", "pre", "post", "true masks", "union", "uniform")
     return (
         *content,
+        Table("What the matrix does", ("intra, swapped", "intra, one muted", "true masks, swapped"), response),
         Table("Routers: what they find and what they cost", routers, ("joint/own", "joint/true", *cost)),
         Table("People close: fine masks and boxes", ("close,*",), (*short, "iou")),
         Table("People moving: 3D and 2D masks", ("moving,*", "standing,*"), (*short, "iou")),

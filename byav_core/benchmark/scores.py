@@ -17,7 +17,7 @@ from ..synthetic.mouth import mouth_opening
 from ..types import Audio, TokenGrid
 from .film import Film
 from .masks import flicker, from_left, iou
-from .mouths import active, correlations, motion, read_openings
+from .mouths import ENOUGH, VARIES, active, correlation, correlations, motion, read_openings
 from .people import DrawnPeople, head_templates, recognise, suspects
 from .scenes import HeldOut
 from .words import read_place, read_shirts
@@ -113,6 +113,22 @@ def hear(film: Film, masks: Float[Tensor, "n f H W"], scene: HeldOut) -> Voices:
         silent += motion(read[i], visible[i] & ~speaks[i])
         speaking += motion(read[i], visible[i] & speaks[i])
     return Voices(tuple(follows), tuple(overlap), tuple(silent), tuple(speaking))
+
+
+def response(film: Film, other: Film, scene: HeldOut) -> Scores:
+    """How mouths change where nothing but the matrix does, in two films from the same noise: the correlation of the
+    change seen with that due. It tells what the voices do apart from what mouths do anyway."""
+    due, found = _due(film.matrix, scene) - _due(other.matrix, scene), {}
+    for place, both in {"true": [scene.sample.masks] * 2, "own": [film.masks, other.masks]}.items():
+        here, there = (
+            read_openings(one.frames, masks, scene.heads) for one, masks in zip((film, other), both, strict=True)
+        )
+        found[f"response/{place}"] = mean_of(
+            correlation((here - there)[i, seen], due[i, seen])
+            for i, seen in enumerate(scene.visible)
+            if seen.sum() >= ENOUGH and due[i, seen].std() > VARIES
+        )
+    return found
 
 
 def _due(matrix: Float[Tensor, "m n"], scene: HeldOut) -> Float[Tensor, "n f"]:

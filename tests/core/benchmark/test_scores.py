@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from byav_core.benchmark.scores import Score, added, mean_of
+from byav_core.benchmark.scores import Score, _due, added, mean_of, response
+from byav_core.synthetic.world import draw_pictures
 
 PLACES = ("true", "own")
 
@@ -103,6 +104,20 @@ def test_a_video_of_another_scene_says_nothing_of_the_prompt(everyday, true_film
     ]
     found = read(films, everyday)
     assert found["prompt/own"] < 0.5 and found["identity/own"] < 0.3
+
+
+def test_mouths_that_change_with_the_matrix_respond_and_others_do_not(everyday, true_film):
+    """The same scene drawn anew with the matrix swapped is what a perfect model would film."""
+    for scene in everyday[:3]:
+        own = scene.sample.audio_to_character
+        swapped = own.roll(1, dims=1)
+        spec, mouths = scene.spec, _due(swapped, scene)
+        frames, masks = draw_pictures(scene.plan, mouths, spec)
+        before, after = true_film(scene), true_film(scene, matrix=swapped, frames=frames, masks=masks)
+        moved = response(after, before, scene)["response/own"]
+        assert moved.amount >= 0.85 * moved.of
+        unmoved = response(true_film(scene, matrix=swapped), before, scene)["response/own"]
+        assert unmoved.of and unmoved.amount == 0
 
 
 def test_scores_add_up_over_scenes():
