@@ -15,7 +15,7 @@ from byav_core.training.example import Encoders
 from byav_core.training.mixture import Mixture, Passes, copies
 from byav_core.types import Audio
 
-FPS, FRAMES, HEIGHT, WIDTH, SIDE, RATE = 12.5, 9, 32, 48, 16, 16000
+FPS, FRAMES, HEIGHT, WIDTH, SIDE, RATE = 12.5, 9, 32, 48, 8, 16000
 
 
 def square_people(seed: int, characters: int) -> Sample:
