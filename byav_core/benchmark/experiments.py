@@ -1,7 +1,6 @@
 """Conditions measured over held-out scenes and seeds, by several processes, written down one by one."""
 
 import json
-import os
 import platform
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -272,4 +271,4 @@ def _processor() -> str:
     told = Path("/proc/cpuinfo")
     lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+    return names[0] if names else platform.processor()

@@ -76,7 +76,8 @@ def as_markdown(report: Mapping, plots: Sequence[str] = ()) -> str:
         "# What was measured",
         "Made by `python -m byav_core experiments` and `python -m byav_core experiments --report`; the numbers are in "
         "`experiments.json`. Held-out scenes of the drawn world: people, voices, places and motions never trained "
-        "with. In brackets the 95 % confidence interval, by a bootstrap over scenes.",
+        "with. In brackets the 95 % confidence interval, by a bootstrap over scenes; the last column says how many "
+        "scenes, times seeds. Where intervals overlap, nothing is shown either way.",
         _facts(report),
         "\n".join(f"- **{name}**: {meaning}" for name, meaning in MEANINGS.items()),
         "## What was aimed at",
