@@ -1,6 +1,5 @@
 """Conditions measured over held-out scenes and seeds, by several processes, written down one by one."""
 
-import json
 import platform
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -25,6 +24,7 @@ from ..training.example import Staged, seed_of
 from ..types import TokenGrid
 from .conditions import CONDITIONS
 from .film import Film, Studio
+from .results import read_results, write_results
 from .scenes import HeldOut, held_out
 from .scores import Scores, added, response, score
 from .statistics import measured
@@ -106,7 +106,7 @@ def run(
             found = measure(setup, one, pools, on_film)
             report["conditions"][one.condition] = found
             report["runs"][one.condition] = _extent_of(one)
-            _write(report, out)
+            write_results(report, out)
     return report
 
 
@@ -239,7 +239,7 @@ def _earlier(out: Path, setup: Setup) -> dict:
     here = about(setup)
     if not out.is_file():
         return {"measured": here, "runs": {}, "conditions": {}}
-    report = json.loads(out.read_text(encoding="utf-8"))
+    report = read_results(out)
     there = report["measured"]
     same = set(here) - {"processor", "torch", "date", "weights"}
     odd = [name for name in same if there.get(name) != here[name]]
@@ -251,13 +251,6 @@ def _earlier(out: Path, setup: Setup) -> dict:
         )
     report["measured"]["weights"] |= here["weights"]
     return report
-
-
-def _write(report: dict, out: Path) -> None:
-    """Whole or not at all."""
-    unfinished = out.with_name(f".{out.name}")
-    unfinished.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished.replace(out)
 
 
 def _sign(models: str) -> str:

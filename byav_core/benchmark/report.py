@@ -1,6 +1,5 @@
 """What was measured as tables for people, and as plots."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from .conditions import CONDITIONS
 from .goals import GOALS, Found
+from .results import read_results
 
 PLACES = {"true": "where people truly are", "own": "at the masks that the film was made with"}
 CONTENT = (
@@ -61,9 +61,7 @@ def tables() -> tuple[Table, ...]:
 def write_report(source: Path) -> tuple[Path, ...]:
     """`experiments.json` to a page beside it and its plots. Raises FileNotFoundError, or ValueError saying what to
     install for the plots."""
-    if not source.is_file():
-        raise FileNotFoundError(f"there is no {source}; measure first: python -m byav_core experiments --out {source}")
-    report = json.loads(source.read_text(encoding="utf-8"))
+    report = read_results(source)
     plots = draw_plots(report["conditions"], source)
     page = source.with_suffix(".md")
     page.write_text(as_markdown(report, [plot.name for plot in plots]), encoding="utf-8")

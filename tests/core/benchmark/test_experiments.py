@@ -9,6 +9,7 @@ from byav_core import __main__ as cli
 from byav_core.benchmark.conditions import CONDITIONS
 from byav_core.benchmark.experiments import Run, Setup, chosen, measure_here, summary
 from byav_core.benchmark.report import as_markdown, by_step, write_report
+from byav_core.benchmark.results import read_results, write_results
 from byav_core.benchmark.scores import Score
 from byav_core.checkpoints import save_models
 
@@ -58,11 +59,11 @@ def test_the_command_measures_writes_and_takes_up_again(weights, tmp_path, capsy
     out = tmp_path / "experiments.json"
     told = ("--model", weights, "--out", out, "--scenes", 2, "--seeds", 1, "--steps", 1, "--workers", 2)
     assert experiments(*told, "--conditions", "true video") == 0
-    first = json.loads(out.read_text())
+    first = read_results(out)
     assert first["conditions"]["true video"]["binding/true"]["mean"] == 1.0
     assert first["runs"] == {"true video": {"scenes": 2, "seeds": 1}}
     assert experiments(*told, "--conditions", "true video", "intra", "--resume") == 0
-    second = json.loads(out.read_text())
+    second = read_results(out)
     assert second["conditions"]["true video"] == first["conditions"]["true video"]
     assert {"mean", "low", "high", "n"} == set(second["conditions"]["intra"]["joint/own"])
     assert second["conditions"]["intra"]["passes"]["mean"] == 2
@@ -123,7 +124,8 @@ def test_the_page_says_what_was_found_and_whether_it_was_aimed_at(tmp_path):
     assert "| each mouth follows its voice | intra | binding/own | at least 0.95 | 0.97 | yes |" in page
     assert "0.97 [0.90, 1.00]" in page and "64x3" in page
     source = tmp_path / "experiments.json"
-    source.write_text(json.dumps(report))
+    write_results(report, source)
+    assert json.loads(source.read_text()) == report["conditions"]
     assert [path.name for path in write_report(source)] == [
         "experiments.md",
         "experiments_binding.png",

@@ -1,5 +1,5 @@
-"""The weights in the box keep what the measured table says of them: a handful of fixed held-out scenes meets floors well
-below its means, so that they hold on any machine. With the built-in voices, which need nothing installed."""
+"""The weights in the box keep what the measured table says of them: a handful of fixed held-out scenes meets floors
+well below its means, so that they hold on any machine. With the built-in voices, which need nothing installed."""
 
 import pytest
 
