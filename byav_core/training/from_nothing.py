@@ -71,7 +71,8 @@ def quick_recipe() -> Recipe:
     """A few steps of everything, on a few short clips with babble: shows that all of it works, not people."""
     learnings = {name: BRIEF_VIDEO if name == "video" else BRIEF for name in LEARNINGS}
     trainings = {name: changed(training, SHORTER) for name, training in whole_recipe().trainings.items()}
-    trainings["clips"] = changed(trainings["clips"], {"data": {"frames": 9}})
+    fewer = dict.fromkeys(SHORTER["stages"], {"steps": 12})
+    trainings["clips"] = changed(trainings["clips"], {"data": {"frames": 9}, "stages": fewer})
     return Recipe(learnings, trainings)
 
 
