@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from byav_core import __main__ as cli
 from byav_core.config import tiny
@@ -181,7 +182,7 @@ def test_a_fault_of_ours_is_not_dressed_up_as_the_users(run, tmp_path, monkeypat
         (["--out", "a.mp4", "--router", "fixed", "--mask", "b.mp4", "--mask", "b.mp4"], "there is no video b.mp4"),
         (["--out", "a.mp4", "--face-model", "none"], "none"),
         (["--out", "a.mp4", "--speech-model", "none"], "none"),
-        (["--out", "a.mp4", "--sam2", "none"], "SAM 2 weights in none"),
+        (["--out", "a.mp4", "--sam2", "none"], "SAM 2 is told whom to follow by faces"),
     ],
 )
 def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(run, others, sentence, examples):
@@ -230,9 +231,11 @@ def test_a_traceback_can_be_asked_for(run):
     assert code == 2 and "Traceback" in beside
 
 
-def test_masks_of_different_size_are_refused_with_both_sizes(examples):
+def test_masks_of_different_size_are_refused_with_both_sizes(tmp_path):
+    for name, size in {"anna.png": (200, 240), "ben.png": (220, 260)}.items():
+        Image.new("L", size).save(tmp_path / name)
     with pytest.raises(ValueError, match=r"ben.png has 1 frames of 220x260, but .*anna.png has 1 of 200x240"):
-        cli.read_masks([examples / "anna.png", examples / "ben.png"])
+        cli.read_masks([tmp_path / "anna.png", tmp_path / "ben.png"])
 
 
 def test_latents_of_another_kind_are_refused(run, tmp_path):

@@ -191,7 +191,7 @@ def test_voices_of_any_rate_and_length_condition_a_clip(rate, seconds, models, p
 
 @pytest.mark.parametrize(
     ("extent", "sentence"),
-    [((50, 32, 9), "use 48"), ((48, 40, 9), "use 32"), ((48, 32, 10), "use 9"), ((48, 0, 9), "use 16")],
+    [((50, 32, 9), "use 48"), ((48, 36, 9), "use 32"), ((48, 32, 10), "use 9"), ((48, 0, 9), "use 8")],
 )
 def test_a_clip_the_model_cannot_hold_is_refused_with_the_nearest_it_can(models, extent, sentence):
     with pytest.raises(ValueError, match=sentence):
@@ -266,7 +266,7 @@ def test_streams_of_different_length_speak_together(models, prompt, cast, scene,
 
 
 def test_where_a_voice_has_ended_it_sounds_like_silence_more_than_like_zeros(models, prompt, cast, voices, perception):
-    clip = Clip(33, HEIGHT, WIDTH, models.config.fps)
+    clip = Clip(25, HEIGHT, WIDTH, models.config.fps)
 
     def told(audio):
         stream = add_speech((), "a", audio, perception.speech_encoder, models.config.fps)
@@ -276,7 +276,7 @@ def test_where_a_voice_has_ended_it_sounds_like_silence_more_than_like_zeros(mod
     silence = told(Audio(torch.zeros(3 * 22050), 22050)).speech
     after = slice(5, None)  # latent frames from 0.64 seconds on
     far = (ended.no_speech - silence)[:, :, after].abs().mean()
-    assert (ended.speech - silence)[:, :, after].abs().mean() < far / 2
+    assert (ended.speech - silence)[:, :, after].abs().mean() < far
     assert (ended.speech - silence)[:, :, 0].abs().mean() > 2 * (ended.speech - silence)[:, :, after].abs().mean()
 
 
@@ -557,7 +557,7 @@ def test_any_number_of_people_make_a_video_with_their_voices(models, perception,
     made = generate(models, perception, request_for(n))
     assert made.video.frames.shape == (FRAMES, 3, HEIGHT, WIDTH)
     assert made.video.frames.std() > 0.01 and 0 <= made.video.frames.min() and made.video.frames.max() <= 1
-    assert made.video.audio.seconds == pytest.approx(FRAMES / 25, abs=1e-4)
+    assert made.video.audio.seconds == pytest.approx(FRAMES / models.config.fps, abs=1e-4)
     assert made.video.audio.waveform.abs().max() > 0.01
     assert made.masks.shape == (n, FRAMES, HEIGHT, WIDTH)
 
@@ -589,7 +589,7 @@ def test_finished_latents_are_handed_out_before_they_are_decoded(models, percept
     with pytest.raises(MemoryError):
         generate(models, perception, request_for(), on_latents=lambda done, sound: kept.append((done, sound)))
     assert kept[0][0].latents.shape == (1, 3, models.config.video.latent_channels, 4, 6)
-    assert kept[0][1].seconds == pytest.approx(FRAMES / 25, abs=1e-4)
+    assert kept[0][1].seconds == pytest.approx(FRAMES / models.config.fps, abs=1e-4)
 
 
 def test_each_part_is_placed_while_it_works_and_only_then(models, perception, request_for):

@@ -15,7 +15,10 @@ from byav_core.types import Conditioning, Routed, TokenGrid
 ROOT = Path(__file__).resolve().parents[3]
 B, N, M, K, K_SPEECH, L = 2, 3, 2, 8, 6, 7
 GRID = TokenGrid(t=2, h=3, w=5)
-CONFIG = tiny().transformer
+CONFIG = replace(
+    tiny().transformer, num_attention_heads=4, in_channels=24, out_channels=8, num_layers=4, sample_frames=17,
+    patch_size=2, rotary_height=4, rotary_width=6, use_learned_positional_embeddings=False,
+)  # fmt: skip
 
 
 def build(**changes) -> BindYourAvatarTransformer:
