@@ -297,17 +297,17 @@ def test_the_attention_backend_chosen_is_the_one_called(model, monkeypatch):
     assert all(isinstance(p, JointAttention) for p in model.attn_processors.values())
 
 
+CONFIGURED = f"config = {asdict(CONFIG)!r}\n"
+
 COMPILED = """
 import torch
-from dataclasses import asdict, replace
 from torch._dynamo.testing import CompileCounter
-from byav_core.config import tiny
 from byav_core.model.transformer import BindYourAvatarTransformer
 from byav_core.types import Conditioning, Routed
 
-model = BindYourAvatarTransformer(**asdict(replace(tiny().transformer, num_layers=12)))
+model = BindYourAvatarTransformer(**config | {"num_layers": 12})
 told = Conditioning(
-    torch.randn(1, 7, 48), torch.randn(1, 3, 8, 80), torch.randn(1, 2, 2, 6, 56), torch.ones(1, 2, 3)
+    torch.randn(1, 7, 96), torch.randn(1, 3, 8, 80), torch.randn(1, 2, 2, 6, 56), torch.ones(1, 2, 3)
 )
 
 def run(x):
@@ -327,17 +327,15 @@ assert 0 < compiled < 12 and counts.frame_count == compiled, (compiled, counts.f
 @pytest.mark.slow
 def test_blocks_are_compiled_once_for_all_layers():
     """In a process of its own: the checks of the annotations cannot be compiled."""
-    ran = subprocess.run([sys.executable, "-c", COMPILED], cwd=ROOT, capture_output=True, text=True)
+    ran = subprocess.run([sys.executable, "-c", CONFIGURED + COMPILED], cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
 
 
 PARALLEL = """
 import sys, torch
 import torch.distributed as dist
-from dataclasses import asdict
 from diffusers.hooks.context_parallel import apply_context_parallel
 from diffusers.models._modeling_parallel import ContextParallelConfig, ParallelConfig
-from byav_core.config import tiny
 from byav_core.model import attention
 from byav_core.model.transformer import BindYourAvatarTransformer
 from byav_core.types import Conditioning, Routed
@@ -345,9 +343,9 @@ from byav_core.types import Conditioning, Routed
 rank, meet = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method="file://" + meet, rank=rank, world_size=2)
 torch.manual_seed(0)
-model = BindYourAvatarTransformer(**asdict(tiny().transformer))
+model = BindYourAvatarTransformer(**config)
 told = Conditioning(
-    torch.randn(1, 8, 48), torch.randn(1, 3, 8, 80), torch.randn(1, 2, 4, 6, 56), torch.ones(1, 2, 3)
+    torch.randn(1, 8, 96), torch.randn(1, 3, 8, 80), torch.randn(1, 2, 4, 6, 56), torch.ones(1, 2, 3)
 )
 x, mask = torch.randn(1, 4, 24, 6, 10), torch.rand(1, 3, 60)
 
@@ -377,7 +375,7 @@ assert lengths == {68, 34}, lengths
 @pytest.mark.slow
 def test_joint_attention_split_over_two_processes_gives_the_same_output(tmp_path):
     """What `enable_parallelism` sets up on accelerators, here between two processes on the CPU."""
-    command = [sys.executable, "-W", "ignore", "-c", PARALLEL]
+    command = [sys.executable, "-W", "ignore", "-c", CONFIGURED + PARALLEL]
     both = [
         subprocess.Popen([*command, str(rank), str(tmp_path / "meet")], cwd=ROOT, stderr=subprocess.PIPE, text=True)
         for rank in (0, 1)
