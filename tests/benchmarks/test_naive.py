@@ -21,7 +21,8 @@ def test_the_plain_forward_gives_the_same_numbers(n, how):
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, dtype=torch.float64)
 
-    latents, text = random(2, GRID.t, t.in_channels, 2 * GRID.h, 2 * GRID.w), random(2, 7, t.text_embed_dim)
+    height, width = t.patch_size * GRID.h, t.patch_size * GRID.w
+    latents, text = random(2, GRID.t, t.in_channels, height, width), random(2, 7, t.text_embed_dim)
     timestep = torch.tensor([999, 1])
     identity, maps = random(n, f.identity_dim), [random(n, 11, f.feature_dim) for _ in range(f.scales)]
     windows, matrix = random(n, 5, s.window, s.layers, s.channels), torch.rand(n, n, dtype=torch.float64)
