@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import max_pool1d
 
 from ..synthetic.mouth import redness
 from ..synthetic.person import MOUTH_OPEN, MOUTH_WIDTH
 
 VARIES = 0.05  # standard deviation of an opening from which a mouth or a voice is said to move
 ENOUGH = 6  # frames to correlate over
-REST = 0.15  # seconds of pause within which somebody still speaks
 
 
 def read_openings(
@@ -32,12 +30,6 @@ def correlation(a: Float[Tensor, " f"], b: Float[Tensor, " f"]) -> float:
     a, b = a - a.mean(), b - b.mean()
     scale = float(a.norm() * b.norm())
     return float(a @ b) / scale if scale > 1e-6 else 0.0
-
-
-def active(openings: Float[Tensor, "n f"], fps: float) -> Bool[Tensor, "n f"]:
-    """While a voice is heard; pauses as short as those between words count as speech."""
-    reach = max(1, round(REST * fps))
-    return max_pool1d(openings, 2 * reach + 1, stride=1, padding=reach) > 0
 
 
 def correlations(

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ..routing import soft
 from ..synthetic.background import place_of
-from ..synthetic.mouth import mouth_opening
+from ..synthetic.mouth import mouth_opening, speaking
 from ..types import Audio, TokenGrid
 from .film import Film
 from .masks import flicker, from_left, iou
-from .mouths import ENOUGH, VARIES, active, correlation, correlations, motion, read_openings
+from .mouths import ENOUGH, VARIES, correlation, correlations, motion, read_openings
 from .people import DrawnPeople, head_templates, recognise, suspects
 from .scenes import HeldOut
 from .words import read_place, read_shirts
@@ -102,8 +102,8 @@ class Voices:
 def hear(film: Film, masks: Float[Tensor, "n f H W"], scene: HeldOut) -> Voices:
     read = read_openings(film.frames, masks, scene.heads)
     due, fps, visible = _due(film.matrix, scene), scene.sample.fps, scene.visible
-    speaks, heard = active(due, fps), active(scene.openings, fps)
-    follows, overlap, silent, speaking = [], [], [], []
+    speaks, heard = speaking(due, fps), speaking(scene.openings, fps)
+    follows, overlap, silent, moved = [], [], [], []
     for i, column in enumerate(film.matrix.mT):
         rivals = column == 0
         others = scene.openings[rivals]
@@ -111,8 +111,8 @@ def hear(film: Film, masks: Float[Tensor, "n f H W"], scene: HeldOut) -> Voices:
         follows.append(correlations(read[i], due[i], others, visible[i]))
         overlap.append(correlations(read[i], due[i], others, visible[i] & with_others))
         silent += motion(read[i], visible[i] & ~speaks[i])
-        speaking += motion(read[i], visible[i] & speaks[i])
-    return Voices(tuple(follows), tuple(overlap), tuple(silent), tuple(speaking))
+        moved += motion(read[i], visible[i] & speaks[i])
+    return Voices(tuple(follows), tuple(overlap), tuple(silent), tuple(moved))
 
 
 def response(film: Film, other: Film, scene: HeldOut) -> Scores:

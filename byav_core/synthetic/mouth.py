@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import max_pool1d
 
 from ..types import Audio
 from .identity import REDDEST
@@ -13,6 +14,7 @@ WINDOW = 0.16  # seconds of sound that a frame looks at, bell-shaped around its 
 WIDE_OPEN = 0.26  # RMS in the band at which a mouth is open as far as it goes; a voice at -20 dB averages 0.1
 CURVE = 0.75  # below 1: quiet sounds open it more than their share
 SHUT = 0.06  # what is less opens nothing
+REST = 0.15  # seconds of pause, such as between words, within which somebody still counts as speaking
 FULL_RED = 0.1  # over REDDEST, from where on a pixel is the inside of a mouth and nothing else
 
 
@@ -25,6 +27,12 @@ def mouth_opening(audio: Audio, frames: int, fps: float) -> Float[Tensor, " f"]:
     heard = np.where(middles < len(smooth), smooth[middles.clip(max=len(smooth) - 1)], 0.0)
     opening = (np.sqrt(heard.clip(min=0)) / WIDE_OPEN) ** CURVE
     return torch.from_numpy(np.where(opening < SHUT, 0.0, opening).clip(max=1.0)).float()
+
+
+def speaking(openings: Float[Tensor, "n f"], fps: float) -> Bool[Tensor, "n f"]:
+    """While a voice is heard; pauses as short as those between words count as speech."""
+    reach = max(1, round(REST * fps))
+    return max_pool1d(openings, 2 * reach + 1, stride=1, padding=reach) > 0
 
 
 def redness(frames: Float[Tensor, "... 3 H W"]) -> Float[Tensor, "... H W"]:

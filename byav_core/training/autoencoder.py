@@ -141,8 +141,7 @@ def importance(
     pixels: Float[Tensor, "b 3 f H W"], people: Float[Tensor, "b 1 f H W"], config: AutoencoderTraining
 ) -> Float[Tensor, "b 3 f H W"]:
     """What each value counts."""
-    red = redness(rearrange(pixels / 2 + 0.5, "b c f H W -> b f c H W"))
-    weight = 1 + config.mouths * red[:, None] + config.people * people
+    weight = 1 + config.mouths * _red(pixels)[:, None] + config.people * people
     return weight.expand_as(pixels)
 
 
@@ -217,7 +216,11 @@ def measure(module: PatchAutoencoder, clips: Clips) -> dict[str, float]:
 
 
 def _mouths(pixels: Float[Tensor, "b 3 f H W"]) -> Float[Tensor, "b f"]:
-    return redness(rearrange(pixels / 2 + 0.5, "b c f H W -> b f c H W")).mean(dim=(-2, -1))
+    return _red(pixels).mean(dim=(-2, -1))
+
+
+def _red(pixels: Float[Tensor, "b 3 f H W"]) -> Float[Tensor, "b f H W"]:
+    return redness(rearrange(pixels / 2 + 0.5, "b c f H W -> b f c H W"))
 
 
 def _decibels(error: Float[Tensor, " clips"]) -> float:

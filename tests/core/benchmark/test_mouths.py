@@ -2,7 +2,8 @@
 
 import torch
 
-from byav_core.benchmark.mouths import active, correlation, correlations, motion, read_openings
+from byav_core.benchmark.mouths import correlation, correlations, motion, read_openings
+from byav_core.synthetic.mouth import speaking
 
 EVERYWHERE = torch.ones(12, dtype=torch.bool)
 VOICE = torch.tensor([0, 0.5, 1, 0.2, 0, 0.8, 0.1, 0.9, 0, 0.4, 0.7, 0])
@@ -49,7 +50,7 @@ def test_only_the_frames_asked_for_count():
 def test_a_short_pause_is_still_speech():
     openings = torch.zeros(1, 20)
     openings[0, [5, 7]] = 0.5
-    assert active(openings, fps=12.5)[0].nonzero().flatten().tolist() == [3, 4, 5, 6, 7, 8, 9]
+    assert speaking(openings, fps=12.5)[0].nonzero().flatten().tolist() == [3, 4, 5, 6, 7, 8, 9]
 
 
 def test_motion_is_counted_between_frames_that_both_count():
