@@ -22,11 +22,13 @@ class Truth:
     """What is known of a drawn world only.
 
     mouths: how far each character's mouth is open, 0..1. speaking: 1 while a voice that drives it is heard.
-    identities: a key for each character, the same wherever that identity is drawn.
+    faces: the visible pixels of each character's face. identities: a key for each character, the same wherever that
+    identity is drawn.
     """
 
     mouths: Float[Tensor, "n f"]
     speaking: Float[Tensor, "n f"]
+    faces: Float[Tensor, "n f H W"]
     identities: tuple[str, ...]
 
 
@@ -99,6 +101,7 @@ def as_stored(sample: Sample) -> Sample:
         sample,
         frames=_from_8_bit(_to_8_bit(sample.frames)),
         masks=_from_8_bit(_to_8_bit(sample.masks)),
+        truth=sample.truth and replace(sample.truth, faces=_from_8_bit(_to_8_bit(sample.truth.faces))),
         references=tuple(_from_8_bit(_to_8_bit(picture)) for picture in sample.references),
         streams=tuple(Audio(_from_16_bit(_to_16_bit(a.waveform)), a.sample_rate) for a in sample.streams),
     )
@@ -123,6 +126,7 @@ def save_sample(sample: Sample, folder: str | Path) -> Path:
     }
     if sample.truth is not None:
         tensors |= {"mouths": sample.truth.mouths, "speaking": sample.truth.speaking}
+        tensors["faces"] = _to_8_bit(sample.truth.faces)
     save_file({name: one.contiguous().cpu() for name, one in tensors.items()}, path, {"byav_sample": json.dumps(said)})
     return path
 
@@ -178,7 +182,8 @@ def _sample(tensors: dict[str, Tensor], said: dict) -> Sample:
     streams = [_from_16_bit(tensors[name]) for name in sorted(tensors) if name.startswith("stream_")]
     truth = None
     if said["identities"] is not None:
-        truth = Truth(tensors["mouths"], tensors["speaking"], tuple(said["identities"]))
+        faces = _from_8_bit(tensors["faces"])
+        truth = Truth(tensors["mouths"], tensors["speaking"], faces, tuple(said["identities"]))
     return Sample(
         name=said["name"],
         frames=_from_8_bit(tensors["frames"]),

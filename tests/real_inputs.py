@@ -115,7 +115,7 @@ def drawings() -> dict[str, np.ndarray]:
 
     width, height = FIRST_FRAME
     spec = WorldSpec(split="test", width=width, height=height, frames=1)
-    frames, masks = draw_pictures(play(2), torch.zeros(2, 1), spec)
+    frames, masks, _ = draw_pictures(play(2), torch.zeros(2, 1), spec)
     drawn = {name: draw_portrait(chance("example", name), Identity(*LOOKS[name]), PORTRAIT) for name in LOOKS}
     drawn |= {"together": frames[0]}
     found = {f"{name}_mask": (mask[0] > 0.5).float() for name, mask in zip(("anna", "ben"), masks, strict=True)}

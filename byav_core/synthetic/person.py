@@ -58,15 +58,16 @@ class Light:
 
 def paint_person(
     picture: Float[Tensor, "f 3 H W"], pose: Pose, who: Identity, outfit: Outfit, light: Light
-) -> Float[Tensor, "f H W"]:
-    """Changes the picture; gives the cover of the person, 0..1."""
-    layers = (_body(picture, pose, outfit, light), Head(picture, pose, who, outfit, light).layer)
-    cover = torch.zeros_like(picture[:, 0])
-    for layer in layers:
+) -> tuple[Float[Tensor, "f H W"], Float[Tensor, "f H W"]]:
+    """Changes the picture; gives the cover of the person and that of the face, 0..1."""
+    head = Head(picture, pose, who, outfit, light)
+    person, face = torch.zeros_like(picture[:, 0]), torch.zeros_like(picture[:, 0])
+    for layer in (_body(picture, pose, outfit, light), head.layer):
         layer.lay_on(picture)
-        seen = layer.window.of(cover)
+        seen = layer.window.of(person)
         seen.add_((1 - seen) * layer.cover)
-    return cover
+    head.layer.window.of(face).add_(head.p.cover(head.face))
+    return person, face
 
 
 def _body(picture: Tensor, pose: Pose, outfit: Outfit, light: Light) -> Layer:

@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from numpy.random import RandomState
 from torch import Tensor
-from torch.nn.functional import max_pool1d
 
 from ..clip import Sample, Truth, as_stored
 from ..types import Audio
@@ -19,14 +18,13 @@ from .chance import SPLITS, Split, chance, one_of
 from .drawing import rgb
 from .identity import Identity, Outfit, draw_outfits, draw_people
 from .motion import KINDS, PLACES, Place, Stage, draw_motion, kind_of, move, talking
-from .mouth import mouth_opening
+from .mouth import mouth_opening, speaking
 from .person import Light, Pose, paint_person
 from .prompt import describe
 from .voices import OTHER_SOUNDS, RATE, voices_of
 
 MODES = ("one", "turns", "overlap", "silent")
 BINDINGS = ("own", "shuffled", "shared", "mute")
-REST = 0.15  # seconds of pause within which somebody still counts as speaking
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def draw_scene(seed: int, spec: WorldSpec) -> Sample:
     plan = plan_scene(seed, spec)
     streams = _streams(plan, spec)
     mouths = _mouths(streams, plan, spec)
-    frames, masks = draw_pictures(plan, mouths, spec)
+    frames, masks, faces = draw_pictures(plan, mouths, spec)
     return as_stored(
         Sample(
             name=f"{spec.split}-{seed:08}",
@@ -120,7 +118,7 @@ def draw_scene(seed: int, spec: WorldSpec) -> Sample:
             streams=streams,
             audio_to_character=plan.audio_to_character,
             prompt=plan.prompt,
-            truth=Truth(mouths, _speaking(mouths, spec), tuple(who.key for who in plan.people)),
+            truth=Truth(mouths, speaking(mouths, spec.fps).float(), faces, tuple(who.key for who in plan.people)),
         )
     )
 
@@ -205,27 +203,22 @@ def _mouths(streams: tuple[Audio, ...], plan: Plan, spec: WorldSpec) -> Float[Te
     return torch.stack([mouth_opening(Audio(sound, RATE), spec.frames, spec.fps) for sound in own])
 
 
-def _speaking(mouths: Float[Tensor, "n f"], spec: WorldSpec) -> Float[Tensor, "n f"]:
-    """Pauses as short as those between words count as speech."""
-    reach = max(1, round(REST * spec.fps))
-    return (max_pool1d(mouths, 2 * reach + 1, stride=1, padding=reach) > 0).float()
-
-
 def draw_pictures(
     plan: Plan, mouths: Float[Tensor, "n f"], spec: WorldSpec
-) -> tuple[Float[Tensor, "f 3 H W"], Float[Tensor, "n f H W"]]:
-    """Frames and masks, the mouths as open as told. Painted from the farthest to the nearest; who is nearer takes the
-    pixels from those behind."""
+) -> tuple[Float[Tensor, "f 3 H W"], Float[Tensor, "n f H W"], Float[Tensor, "n f H W"]]:
+    """Frames and masks, of people and of their faces, the mouths as open as told. Painted from the farthest to the
+    nearest; who is nearer takes the pixels from those behind."""
     background = paint_background(plan.background, spec.height, spec.width)
     frames = background.repeat(spec.frames, 1, 1, 1)
-    masks = torch.zeros(len(plan.people), spec.frames, spec.height, spec.width)
+    masks, faces = torch.zeros(2, len(plan.people), spec.frames, spec.height, spec.width)
     light, poses = light_of(plan.background), move(plan.motion, plan.places, spec.stage)
     for i in plan.depth:
         pose = talking(poses[i], mouths[i], chance("blinks", spec.split, plan.seed, i), spec.stage)
-        cover = paint_person(frames, pose, plan.people[i], plan.outfits[i], light)
+        cover, face = paint_person(frames, pose, plan.people[i], plan.outfits[i], light)
         masks *= 1 - cover
-        masks[i] = cover
-    return frames, masks
+        faces *= 1 - cover
+        masks[i], faces[i] = cover, face
+    return frames, masks, faces
 
 
 def _reference(plan: Plan, i: int, spec: WorldSpec) -> Float[Tensor, "3 h w"]:

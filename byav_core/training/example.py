@@ -26,9 +26,11 @@ from ..pipeline import (
     prepare_scene,
 )
 from ..protocols import FaceEncoder, SpeechEncoder
-from ..routing import RASTERIZERS
+from ..routing import RASTERIZERS, soft
 from ..sampling.latents import noise_faces, reference_canvas
-from ..types import Character, SpeechStream
+from ..types import Character, SpeechStream, TokenGrid
+
+AS_THEY_ARE = ("masks", "focus", "identity", "speech", "audio_to_character", "text")  # tensors of an example
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Example:
 
     video, first_frame: posteriors of the latents, each 1 t c H W; the faces of the first frame are under noise.
     canvas: of the reference faces, for as many characters as its key says: those of the sample and, when there is one
-    character only, the numbers of copies that it may be given. masks: of tokens. speech: windows of hidden states.
+    character only, the numbers of copies that it may be given. masks: of tokens. focus: the share of each
+    token that is somebody's face, or, where faces are not known, somebody. speech: windows of hidden states.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Example:
     first_frame: Posterior
     canvas: dict[int, Posterior]
     masks: Float[Tensor, "n t h w"]
+    focus: Float[Tensor, "t h w"]
     identity: Float[Tensor, "n d"]
     hidden: tuple[Float[Tensor, "n p d2"], ...]
     speech: Float[Tensor, "m f window layers d3"]
@@ -113,6 +117,7 @@ class Encoders:
             first_frame=self._picture(hidden_faces(sample)),
             canvas={n: self._canvas(staged, n) for n in self._canvases(sample.characters)},
             masks=RASTERIZERS[config.router.rasterize](sample.masks, staged.scene.grid),
+            focus=_focus(sample, staged.scene.grid),
             identity=torch.stack([face.identity for face in faces]),
             hidden=tuple(torch.stack(maps) for maps in zip(*(face.hidden for face in faces), strict=True)),
             speech=self._speech(staged),
@@ -135,6 +140,11 @@ class Encoders:
         config, frames = self.models.config.speech_projector, staged.scene.clip.frames
         heard = [hidden_windows(stream, frames, config) for stream in staged.streams]
         return torch.stack(heard or [torch.zeros(frames, config.window, config.layers, config.channels)])
+
+
+def _focus(sample: Sample, grid: TokenGrid) -> Float[Tensor, "t h w"]:
+    shown = sample.masks if sample.truth is None else sample.truth.faces
+    return soft(shown, grid).sum(dim=0).clamp(max=1)
 
 
 def hidden_faces(sample: Sample) -> Float[Tensor, "3 H W"]:
@@ -172,7 +182,7 @@ def read_example(path: Path) -> Example:
         first_frame=posterior("first_frame"),
         canvas={int(n): posterior(f"canvas.{n}") for n in canvases},
         hidden=tuple(tensors[name] for name in sorted(tensors) if name.startswith("hidden.")),
-        **{name: tensors[name] for name in ("masks", "identity", "speech", "audio_to_character", "text")},
+        **{name: tensors[name] for name in AS_THEY_ARE},
     )
 
 
@@ -183,5 +193,5 @@ def _named(example: Example) -> Iterator[tuple[str, Tensor]]:
         yield f"{name}.mean", posterior.mean
         yield f"{name}.deviation", posterior.deviation
     yield from ((f"hidden.{depth:02}", features) for depth, features in enumerate(example.hidden))
-    for name in ("masks", "identity", "speech", "audio_to_character", "text"):
+    for name in AS_THEY_ARE:
         yield name, getattr(example, name)

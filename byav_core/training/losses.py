@@ -49,18 +49,16 @@ def denoising_loss(
     return (rowwise_sum(error * weight) / rowwise_sum(weight)).mean()
 
 
-def dynamic_mask(
-    masks: Float[Tensor, "b n t h w"], chosen: Bool[Tensor, " b"], patch: int
-) -> Float[Tensor, "b t 1 H W"]:
+def dynamic_mask(focus: Float[Tensor, "b t h w"], chosen: Bool[Tensor, " b"], patch: int) -> Float[Tensor, "b t 1 H W"]:
     """The weight of the dynamic mask loss: in rows that were chosen, only where somebody is counts, frame by frame.
 
-    It is the union over the characters, never over time as in the released code: where somebody was a second ago is
-    background now. A row in which nobody is to be seen counts everywhere. patch: latents per token and side.
+    focus: the share of each token that is somebody. It follows them, never the union over time as in the released
+    code: where somebody was a second ago is background now. A row in which nobody is to be seen counts everywhere.
+    patch: latents per token and side.
     """
-    somebody = masks.amax(dim=1)
-    everywhere = ~chosen | (somebody.flatten(1).sum(dim=1) == 0)
-    somebody = torch.where(everywhere[:, None, None, None], torch.ones_like(somebody), somebody)
-    return repeat(somebody, "b t h w -> b t 1 (h p) (w q)", p=patch, q=patch)
+    everywhere = ~chosen | (focus.flatten(1).sum(dim=1) == 0)
+    focus = torch.where(everywhere[:, None, None, None], torch.ones_like(focus), focus)
+    return repeat(focus, "b t h w -> b t 1 (h p) (w q)", p=patch, q=patch)
 
 
 def routing_loss(logits: Sequence[Float[Tensor, "b classes s"]], masks: Float[Tensor, "b n s"]) -> Float[Tensor, ""]:

@@ -37,7 +37,8 @@ class Pick:
 class Batch:
     """Clips that show, or stand for, the same number of characters.
 
-    video, first_frame, canvas: posteriors of their latents. masks: the truth, per token. speech: windows of hidden
+    video, first_frame, canvas: posteriors of their latents. masks: the truth, per token. focus: where the dynamic mask
+    loss looks. speech: windows of hidden
     states; rows of zeros and of A^ac fill up clips with fewer streams. no_text: the empty prompt. copied: rows whose
     one character stands for all.
     """
@@ -47,6 +48,7 @@ class Batch:
     first_frame: Posterior
     canvas: Posterior
     masks: Float[Tensor, "b n t h w"]
+    focus: Float[Tensor, "b t h w"]
     identity: Float[Tensor, "b n d"]
     hidden: tuple[Float[Tensor, "b n p d2"], ...]
     speech: Float[Tensor, "b m f window layers d3"]
@@ -121,6 +123,7 @@ def collate(rows: tuple[Example, ...], copied: tuple[bool, ...], no_text: Float[
         first_frame=_joined([row.first_frame for row in rows]),
         canvas=_joined([row.canvas[n] for row in rows]),
         masks=torch.stack([row.masks for row in rows]),
+        focus=torch.stack([row.focus for row in rows]),
         identity=torch.stack([row.identity for row in rows]),
         hidden=tuple(torch.stack(maps) for maps in zip(*(row.hidden for row in rows), strict=True)),
         speech=torch.stack([_filled(row.speech, streams) for row in rows]),

@@ -48,11 +48,11 @@ class Stage:
     """One stage.
 
     trains: names of PARTS. hears: whether there is speech at all. dynamic_mask: share of rows in which eq. 1 looks only
-    at the characters. single_character: share of rows whose clip shows one character, its conditions replicated.
-    teacher_forcing: share of passes in which the true masks are injected, with `mask_dropout` of their values lost and
-    noise of `mask_noise` added; in the others the router's own are. lora_rank: of adapters, if they train.
-    batch: clips per step, over all processes. warm_up: steps until the learning rate is reached; then it falls to
-    zero as a cosine.
+    at the faces, or, where these are not known, at the characters. single_character: share of rows whose clip shows one
+    character, its conditions replicated. teacher_forcing: share of passes in which the true masks are injected, with
+    `mask_dropout` of their values lost and noise of `mask_noise` added; in the others the router's own are. lora_rank:
+    of adapters, if they train. batch: clips per step, over all processes. warm_up: steps until the learning rate is
+    reached; then it falls to zero as a cosine.
     """
 
     name: str

@@ -51,7 +51,7 @@ class Draws:
     """All that is left to chance in a step.
 
     start: noise, and the latents of the pictures. clean: the video's latents. dynamic: rows whose loss looks at the
-    characters only. forced: whether true masks are injected, or the router's own.
+    faces only. forced: whether true masks are injected, or the router's own.
     """
 
     start: LatentInput
@@ -105,7 +105,7 @@ class TrainingStep(nn.Module):
         """told: rows with references. measurable: those of them in which the router can know who is where."""
         patch = self.network.config.transformer.patch_size
         true = velocity(draws.clean, draws.start.noise, self.signal[draws.timestep])
-        terms = {"denoising": denoising_loss(predicted.float(), true, dynamic_mask(batch.masks, draws.dynamic, patch))}
+        terms = {"denoising": denoising_loss(predicted.float(), true, dynamic_mask(batch.focus, draws.dynamic, patch))}
         measured = {}
         if self.stage.routes:
             terms |= router_losses(layers, batch.masks, told)

@@ -27,6 +27,9 @@ def drawn(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+FACES = drawn(CHARACTERS, FRAMES, HEIGHT, WIDTH, seed=1)
+
+
 @pytest.fixture
 def sample():
     sound = drawn(STREAMS, round(FRAMES / FPS * RATE)) * 2 - 1
@@ -39,7 +42,7 @@ def sample():
         streams=tuple(Audio(wave, RATE) for wave in sound),
         audio_to_character=torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]),
         prompt="left blond, right black: Straße",
-        truth=Truth(drawn(CHARACTERS, FRAMES), drawn(CHARACTERS, FRAMES).round(), ("anna", "ben")),
+        truth=Truth(drawn(CHARACTERS, FRAMES), drawn(CHARACTERS, FRAMES).round(), FACES, ("anna", "ben")),
     )
 
 

@@ -105,6 +105,14 @@ def test_masks_share_no_pixel(people):
         assert masks.sum(dim=0).max() <= 1 + people / 255
 
 
+def test_a_face_is_the_visible_part_of_a_person_in_which_the_mouth_opens():
+    sample = draw_scene(4, WorldSpec(people=(2,), motions=("crossing", "leaning"), modes=("overlap",)))
+    assert (sample.truth.faces <= sample.masks + 1 / 255).all()
+    assert (sample.truth.faces.sum(dim=(1, 2, 3)) < 0.6 * sample.masks.sum(dim=(1, 2, 3))).all()
+    red = ((redness(sample.frames) - REDDEST) / 0.1).clamp(0, 1)
+    assert (red * sample.truth.faces.sum(dim=0)).sum() > 0.99 * red.sum() > 0
+
+
 def test_outside_all_masks_nothing_moves():
     sample = draw_scene(3, replace(TWO, motions=("swaying",)))
     behind = sample.masks.sum(dim=0).amax(dim=0) == 0

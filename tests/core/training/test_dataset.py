@@ -1,11 +1,12 @@
 """Samples from a folder or a rule, and what the encoders made of them, kept and read back as it was."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 
-from byav_core.clip import entry_of, save_sample, write_manifest
+from byav_core.clip import Truth, entry_of, save_sample, write_manifest
 from byav_core.synthetic.to_disk import MANIFEST
 from byav_core.training.dataset import Drawn, Examples, Folder
 from byav_core.training.example import read_example, write_example
@@ -106,3 +107,14 @@ def test_the_first_frame_hides_the_characters_and_nothing_else(squares):
     changed = (hidden_faces(sample) != sample.frames[0]).all(dim=0)
     assert torch.equal(changed, sample.masks[:, 0].amax(dim=0) > 0)
     assert torch.equal(hidden_faces(sample), hidden_faces(sample))
+
+
+def test_the_faces_are_looked_at_where_they_are_known_and_the_characters_elsewhere(encoders, squares):
+    sample = squares.sample(2, 0)
+    faces = torch.zeros_like(sample.masks)
+    faces[1, 0, :4, 8:16] = 1  # the upper half of a token
+    nothing = torch.zeros(2, len(sample.frames))
+    known = replace(sample, truth=Truth(nothing, nothing, faces, ("red", "blue")))
+    everybody, only_faces = (encoders.example(one).focus for one in (sample, known))
+    torch.testing.assert_close(everybody, encoders.example(sample).masks.sum(dim=0))
+    assert only_faces[0, 0, 1] == 0.5 and only_faces.sum() == 0.5

@@ -81,10 +81,10 @@ def test_a_perfect_prediction_costs_nothing(signal):
 # dynamic mask --------------------------------------------------------------------------------------------------------
 
 
-def test_in_a_chosen_row_only_the_characters_count():
-    masks = torch.zeros(ROWS, CHARACTERS, GRID.t, GRID.h, GRID.w)
-    masks[0, 1, :, 0, 2] = 1
-    weight = dynamic_mask(masks, torch.tensor([True, True]), PATCH)
+def test_in_a_chosen_row_only_the_faces_count():
+    focus = torch.zeros(ROWS, GRID.t, GRID.h, GRID.w)
+    focus[0, :, 0, 2] = 1
+    weight = dynamic_mask(focus, torch.tensor([True, True]), PATCH)
     true = torch.zeros(ROWS, GRID.t, CHANNELS, GRID.h * PATCH, GRID.w * PATCH)
     off = true.clone()
     off[0, ..., :PATCH, 2 * PATCH : 3 * PATCH] = 1
@@ -93,9 +93,9 @@ def test_in_a_chosen_row_only_the_characters_count():
 
 
 def test_rows_not_chosen_and_rows_without_anybody_count_everywhere():
-    masks = torch.zeros(ROWS, CHARACTERS, GRID.t, GRID.h, GRID.w)
-    masks[0, 0, 0, 0, 0] = 1
-    weight = dynamic_mask(masks, torch.tensor([False, True]), PATCH)
+    focus = torch.zeros(ROWS, GRID.t, GRID.h, GRID.w)
+    focus[0, 0, 0, 0] = 1
+    weight = dynamic_mask(focus, torch.tensor([False, True]), PATCH)
     assert (weight == 1).all()
     a, b = latents(1), latents(2)
     torch.testing.assert_close(denoising_loss(a, b, weight.double()), denoising_loss(a, b))
@@ -103,10 +103,10 @@ def test_rows_not_chosen_and_rows_without_anybody_count_everywhere():
 
 def test_where_somebody_was_before_does_not_count_now():
     """The released code takes the union over time."""
-    masks = torch.zeros(1, 1, GRID.t, GRID.h, GRID.w)
+    focus = torch.zeros(1, GRID.t, GRID.h, GRID.w)
     for t in range(GRID.t):
-        masks[0, 0, t, 0, t] = 1
-    weight = dynamic_mask(masks, torch.tensor([True]), PATCH)
+        focus[0, t, 0, t] = 1
+    weight = dynamic_mask(focus, torch.tensor([True]), PATCH)
     for t in range(GRID.t):
         assert weight[0, t, 0, :PATCH, t * PATCH : (t + 1) * PATCH].all() and weight[0, t].sum() == PATCH**2
 
