@@ -15,6 +15,7 @@ from torch import Tensor
 from .types import Audio, Clip
 
 LOUDEST = 32767  # of 16 bits
+SEEN = ("faces", "lips")  # of a truth
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,14 @@ class Truth:
     """What is known of a drawn world only.
 
     mouths: how far each character's mouth is open, 0..1. speaking: 1 while a voice that drives it is heard.
-    faces: the visible pixels of each character's face. identities: a key for each character, the same wherever that
-    identity is drawn.
+    faces, lips: the visible pixels of each character's face, and of the part of it that speech moves. identities: a
+    key for each character, the same wherever that identity is drawn.
     """
 
     mouths: Float[Tensor, "n f"]
     speaking: Float[Tensor, "n f"]
     faces: Float[Tensor, "n f H W"]
+    lips: Float[Tensor, "n f H W"]
     identities: tuple[str, ...]
 
 
@@ -101,10 +103,15 @@ def as_stored(sample: Sample) -> Sample:
         sample,
         frames=_from_8_bit(_to_8_bit(sample.frames)),
         masks=_from_8_bit(_to_8_bit(sample.masks)),
-        truth=sample.truth and replace(sample.truth, faces=_from_8_bit(_to_8_bit(sample.truth.faces))),
+        truth=sample.truth
+        and replace(sample.truth, **{k: _from_8_bit(_to_8_bit(getattr(sample.truth, k))) for k in SEEN}),
         references=tuple(_from_8_bit(_to_8_bit(picture)) for picture in sample.references),
         streams=tuple(Audio(_from_16_bit(_to_16_bit(a.waveform)), a.sample_rate) for a in sample.streams),
     )
+
+
+def _truth_as_stored(truth: Truth) -> Truth:
+    return replace(truth, **{name: _from_8_bit(_to_8_bit(getattr(truth, name))) for name in SEEN})
 
 
 def save_sample(sample: Sample, folder: str | Path) -> Path:
@@ -126,7 +133,7 @@ def save_sample(sample: Sample, folder: str | Path) -> Path:
     }
     if sample.truth is not None:
         tensors |= {"mouths": sample.truth.mouths, "speaking": sample.truth.speaking}
-        tensors["faces"] = _to_8_bit(sample.truth.faces)
+        tensors |= {name: _to_8_bit(getattr(sample.truth, name)) for name in SEEN}
     save_file({name: one.contiguous().cpu() for name, one in tensors.items()}, path, {"byav_sample": json.dumps(said)})
     return path
 
@@ -182,8 +189,8 @@ def _sample(tensors: dict[str, Tensor], said: dict) -> Sample:
     streams = [_from_16_bit(tensors[name]) for name in sorted(tensors) if name.startswith("stream_")]
     truth = None
     if said["identities"] is not None:
-        faces = _from_8_bit(tensors["faces"])
-        truth = Truth(tensors["mouths"], tensors["speaking"], faces, tuple(said["identities"]))
+        heard, seen = (tensors["mouths"], tensors["speaking"]), (_from_8_bit(tensors[name]) for name in SEEN)
+        truth = Truth(*heard, *seen, tuple(said["identities"]))
     return Sample(
         name=said["name"],
         frames=_from_8_bit(tensors["frames"]),

@@ -115,10 +115,10 @@ def drawings() -> dict[str, np.ndarray]:
 
     width, height = FIRST_FRAME
     spec = WorldSpec(split="test", width=width, height=height, frames=1)
-    frames, masks, _ = draw_pictures(play(2), torch.zeros(2, 1), spec)
+    shown = draw_pictures(play(2), torch.zeros(2, 1), spec)
     drawn = {name: draw_portrait(chance("example", name), Identity(*LOOKS[name]), PORTRAIT) for name in LOOKS}
-    drawn |= {"together": frames[0]}
-    found = {f"{name}_mask": (mask[0] > 0.5).float() for name, mask in zip(("anna", "ben"), masks, strict=True)}
+    drawn |= {"together": shown.frames[0]}
+    found = {f"{name}_mask": (mask[0] > 0.5).float() for name, mask in zip(("anna", "ben"), shown.masks, strict=True)}
     return {name: in_bytes(picture.movedim(0, -1)) for name, picture in drawn.items()} | {
         name: in_bytes(mask) for name, mask in found.items()
     }

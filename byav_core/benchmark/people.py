@@ -137,8 +137,7 @@ class DrawnPeople:
         x, y = ((place % width + 0.5) * templates.coarse, (place // width + 0.5) * templates.coarse)
         pose = _held(x, y, float(self.scene.heads[i]), yaws[best // misfit[0, 0].numel()])
         light = light_of(plan.background)
-        cover, _ = paint_person(torch.zeros_like(video), pose, plan.people[i], plan.outfits[i], light)
-        return cover
+        return paint_person(torch.zeros_like(video), pose, plan.people[i], plan.outfits[i], light).person
 
 
 def _heads(who: Identity, outfit: Outfit, light: Light, head: float, coarse: int) -> tuple[Tensor, Tensor]:

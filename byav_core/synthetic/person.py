@@ -40,6 +40,15 @@ class Pose:
 
 
 @dataclass(frozen=True)
+class Cover:
+    """The part of each pixel, 0..1, that is the person, their face, and the place in which their mouth opens."""
+
+    person: Float[Tensor, "f H W"]
+    face: Float[Tensor, "f H W"]
+    mouth: Float[Tensor, "f H W"]
+
+
+@dataclass(frozen=True)
 class Light:
     """x, y: where it comes from (to the left and up are negative). strength: of the shading. tint: its colour."""
 
@@ -56,18 +65,17 @@ class Light:
         return 1 + self.strength * (self.x * x + self.y * y).clamp(-1.2, 1.2)
 
 
-def paint_person(
-    picture: Float[Tensor, "f 3 H W"], pose: Pose, who: Identity, outfit: Outfit, light: Light
-) -> tuple[Float[Tensor, "f H W"], Float[Tensor, "f H W"]]:
-    """Changes the picture; gives the cover of the person and that of the face, 0..1."""
+def paint_person(picture: Float[Tensor, "f 3 H W"], pose: Pose, who: Identity, outfit: Outfit, light: Light) -> Cover:
+    """Changes the picture; says where."""
     head = Head(picture, pose, who, outfit, light)
-    person, face = torch.zeros_like(picture[:, 0]), torch.zeros_like(picture[:, 0])
+    person, face, mouth = (torch.zeros_like(picture[:, 0]) for _ in range(3))
     for layer in (_body(picture, pose, outfit, light), head.layer):
         layer.lay_on(picture)
         seen = layer.window.of(person)
         seen.add_((1 - seen) * layer.cover)
     head.layer.window.of(face).add_(head.p.cover(head.face))
-    return person, face
+    head.layer.window.of(mouth).add_(head.p.cover(head.around_mouth()))
+    return Cover(person, face, mouth)
 
 
 def _body(picture: Tensor, pose: Pose, outfit: Outfit, light: Light) -> Layer:
@@ -193,6 +201,12 @@ class Head:
         self.put(self.light.on(MOUTH), inside, visible)
         teeth = both(inside + 0.03, bent.y - middle + 0.45 * high)
         self.put(self.light.on(WHITE, 0.96), teeth, (2.5 * self.mouth - 0.8).clamp(0, 1))
+
+    def around_mouth(self) -> Plane:
+        """What it covers when wide open, lips and all, as far as the face reaches."""
+        x, narrow = self.at(0.0)
+        middle, wide, high = MOUTH_BELOW + 0.25 * MOUTH_OPEN, MOUTH_WIDTH * narrow + 0.05, MOUTH_OPEN + 0.07
+        return both(ellipse(self.p, x, middle, wide, high), self.face)
 
     def _beard(self) -> None:
         x, narrow = self.at(0.0)

@@ -102,23 +102,40 @@ class Plan:
         return describe(self.people, self.outfits, self.places, kind_of(self.motion), place_of(self.background))
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """The frames of a scene, and the visible pixels of each person, face and mouth; of a mouth as if it were wide
+    open."""
+
+    frames: Float[Tensor, "f 3 H W"]
+    masks: Float[Tensor, "n f H W"]
+    faces: Float[Tensor, "n f H W"]
+    lips: Float[Tensor, "n f H W"]
+
+
 def draw_scene(seed: int, spec: WorldSpec) -> Sample:
     """A scene of the world with its truth, from the seed alone."""
     plan = plan_scene(seed, spec)
     streams = _streams(plan, spec)
     mouths = _mouths(streams, plan, spec)
-    frames, masks, faces = draw_pictures(plan, mouths, spec)
+    shown = draw_pictures(plan, mouths, spec)
     return as_stored(
         Sample(
             name=f"{spec.split}-{seed:08}",
-            frames=frames,
+            frames=shown.frames,
             fps=spec.fps,
-            masks=masks,
+            masks=shown.masks,
             references=tuple(_reference(plan, i, spec) for i in range(len(plan.people))),
             streams=streams,
             audio_to_character=plan.audio_to_character,
             prompt=plan.prompt,
-            truth=Truth(mouths, speaking(mouths, spec.fps).float(), faces, tuple(who.key for who in plan.people)),
+            truth=Truth(
+                mouths=mouths,
+                speaking=speaking(mouths, spec.fps).float(),
+                faces=shown.faces,
+                lips=shown.lips,
+                identities=tuple(who.key for who in plan.people),
+            ),
         )
     )
 
@@ -203,22 +220,20 @@ def _mouths(streams: tuple[Audio, ...], plan: Plan, spec: WorldSpec) -> Float[Te
     return torch.stack([mouth_opening(Audio(sound, RATE), spec.frames, spec.fps) for sound in own])
 
 
-def draw_pictures(
-    plan: Plan, mouths: Float[Tensor, "n f"], spec: WorldSpec
-) -> tuple[Float[Tensor, "f 3 H W"], Float[Tensor, "n f H W"], Float[Tensor, "n f H W"]]:
-    """Frames and masks, of people and of their faces, the mouths as open as told. Painted from the farthest to the
-    nearest; who is nearer takes the pixels from those behind."""
+def draw_pictures(plan: Plan, mouths: Float[Tensor, "n f"], spec: WorldSpec) -> Pictures:
+    """The mouths as open as told. Painted from the farthest to the nearest; who is nearer takes the pixels from those
+    behind."""
     background = paint_background(plan.background, spec.height, spec.width)
     frames = background.repeat(spec.frames, 1, 1, 1)
-    masks, faces = torch.zeros(2, len(plan.people), spec.frames, spec.height, spec.width)
+    masks, faces, lips = torch.zeros(3, len(plan.people), spec.frames, spec.height, spec.width)
     light, poses = light_of(plan.background), move(plan.motion, plan.places, spec.stage)
     for i in plan.depth:
         pose = talking(poses[i], mouths[i], chance("blinks", spec.split, plan.seed, i), spec.stage)
-        cover, face = paint_person(frames, pose, plan.people[i], plan.outfits[i], light)
-        masks *= 1 - cover
-        faces *= 1 - cover
-        masks[i], faces[i] = cover, face
-    return frames, masks, faces
+        cover = paint_person(frames, pose, plan.people[i], plan.outfits[i], light)
+        for planes, own in ((masks, cover.person), (faces, cover.face), (lips, cover.mouth)):
+            planes *= 1 - cover.person
+            planes[i] = own
+    return Pictures(frames, masks, faces, lips)
 
 
 def _reference(plan: Plan, i: int, spec: WorldSpec) -> Float[Tensor, "3 h w"]:

@@ -32,6 +32,8 @@ from ..types import Character, SpeechStream, TokenGrid
 
 AS_THEY_ARE = ("masks", "focus", "identity", "speech", "audio_to_character", "text")  # tensors of an example
 
+LIPS = 3.0  # what a part of the lips counts beside what it counts as part of a face
+
 
 @dataclass(frozen=True)
 class Example:
@@ -39,8 +41,9 @@ class Example:
 
     video, first_frame: posteriors of the latents, each 1 t c H W; the faces of the first frame are under noise.
     canvas: of the reference faces, for as many characters as its key says: those of the sample and, when there is one
-    character only, the numbers of copies that it may be given. masks: of tokens. focus: the share of each
-    token that is somebody's face, or, where faces are not known, somebody. speech: windows of hidden states.
+    character only, the numbers of copies that it may be given. masks: of tokens. focus: how much each token
+    counts where the loss looks at faces: the share of it that is one, and the more the lips; somebody anywhere, where
+    faces are not known. speech: windows of hidden states.
     """
 
     name: str
@@ -143,8 +146,9 @@ class Encoders:
 
 
 def _focus(sample: Sample, grid: TokenGrid) -> Float[Tensor, "t h w"]:
-    shown = sample.masks if sample.truth is None else sample.truth.faces
-    return soft(shown, grid).sum(dim=0).clamp(max=1)
+    if sample.truth is None:
+        return soft(sample.masks, grid).sum(dim=0)
+    return (soft(sample.truth.faces, grid) + LIPS * soft(sample.truth.lips, grid)).sum(dim=0)
 
 
 def hidden_faces(sample: Sample) -> Float[Tensor, "3 H W"]:

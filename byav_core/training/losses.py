@@ -52,7 +52,7 @@ def denoising_loss(
 def dynamic_mask(focus: Float[Tensor, "b t h w"], chosen: Bool[Tensor, " b"], patch: int) -> Float[Tensor, "b t 1 H W"]:
     """The weight of the dynamic mask loss: in rows that were chosen, only where somebody is counts, frame by frame.
 
-    focus: the share of each token that is somebody. It follows them, never the union over time as in the released
+    focus: how much each token counts then. It follows them, never the union over time as in the released
     code: where somebody was a second ago is background now. A row in which nobody is to be seen counts everywhere.
     patch: latents per token and side.
     """

@@ -27,7 +27,7 @@ def drawn(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-FACES = drawn(CHARACTERS, FRAMES, HEIGHT, WIDTH, seed=1)
+FACES, LIPS = drawn(2, CHARACTERS, FRAMES, HEIGHT, WIDTH, seed=1)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def sample():
         streams=tuple(Audio(wave, RATE) for wave in sound),
         audio_to_character=torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]),
         prompt="left blond, right black: Straße",
-        truth=Truth(drawn(CHARACTERS, FRAMES), drawn(CHARACTERS, FRAMES).round(), FACES, ("anna", "ben")),
+        truth=Truth(drawn(CHARACTERS, FRAMES), drawn(CHARACTERS, FRAMES).round(), FACES, LIPS, ("anna", "ben")),
     )
 
 
@@ -55,8 +55,8 @@ def assert_same(one: Sample, other: Sample):
         assert torch.equal(a.waveform, b.waveform) and a.sample_rate == b.sample_rate
     assert (one.truth is None) == (other.truth is None)
     if one.truth is not None:
-        assert torch.equal(one.truth.mouths, other.truth.mouths)
-        assert torch.equal(one.truth.speaking, other.truth.speaking)
+        for name in ("mouths", "speaking", "faces", "lips"):
+            assert torch.equal(getattr(one.truth, name), getattr(other.truth, name)), name
         assert one.truth.identities == other.truth.identities
 
 

@@ -112,8 +112,8 @@ def test_mouths_that_change_with_the_matrix_respond_and_others_do_not(everyday, 
         own = scene.sample.audio_to_character
         swapped = own.roll(1, dims=1)
         spec, mouths = scene.spec, _due(swapped, scene)
-        frames, masks, _ = draw_pictures(scene.plan, mouths, spec)
-        before, after = true_film(scene), true_film(scene, matrix=swapped, frames=frames, masks=masks)
+        shown = draw_pictures(scene.plan, mouths, spec)
+        before, after = true_film(scene), true_film(scene, matrix=swapped, frames=shown.frames, masks=shown.masks)
         moved = response(after, before, scene)["response/own"]
         assert moved.amount >= 0.85 * moved.of
         unmoved = response(true_film(scene, matrix=swapped), before, scene)["response/own"]

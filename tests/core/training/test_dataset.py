@@ -9,7 +9,7 @@ import torch
 from byav_core.clip import Truth, entry_of, save_sample, write_manifest
 from byav_core.synthetic.to_disk import MANIFEST
 from byav_core.training.dataset import Drawn, Examples, Folder
-from byav_core.training.example import read_example, write_example
+from byav_core.training.example import LIPS, read_example, write_example
 
 
 @pytest.fixture
@@ -109,12 +109,13 @@ def test_the_first_frame_hides_the_characters_and_nothing_else(squares):
     assert torch.equal(hidden_faces(sample), hidden_faces(sample))
 
 
-def test_the_faces_are_looked_at_where_they_are_known_and_the_characters_elsewhere(encoders, squares):
+def test_faces_and_lips_most_are_looked_at_where_they_are_known_and_characters_elsewhere(encoders, squares):
     sample = squares.sample(2, 0)
-    faces = torch.zeros_like(sample.masks)
+    faces, lips = torch.zeros(2, *sample.masks.shape)
     faces[1, 0, :4, 8:16] = 1  # the upper half of a token
+    lips[1, 0, :2, 8:16] = 1
     nothing = torch.zeros(2, len(sample.frames))
-    known = replace(sample, truth=Truth(nothing, nothing, faces, ("red", "blue")))
+    known = replace(sample, truth=Truth(nothing, nothing, faces, lips, ("red", "blue")))
     everybody, only_faces = (encoders.example(one).focus for one in (sample, known))
     torch.testing.assert_close(everybody, encoders.example(sample).masks.sum(dim=0))
-    assert only_faces[0, 0, 1] == 0.5 and only_faces.sum() == 0.5
+    assert only_faces[0, 0, 1] == only_faces.sum() == 0.5 + LIPS * 0.25
