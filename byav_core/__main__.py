@@ -219,7 +219,8 @@ def train(options: argparse.Namespace) -> None:
 
 
 def train_tiny(options: argparse.Namespace) -> None:
-    from .training.from_nothing import quick_recipe, whole_recipe
+    from .training.curves import draw_curves
+    from .training.from_nothing import journals, quick_recipe, whole_recipe
     from .training.from_nothing import train_tiny as train_all
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
@@ -227,6 +228,7 @@ def train_tiny(options: argparse.Namespace) -> None:
     made = train_all(options.folder, recipe, options.processes, _say)
     size = sum(path.stat().st_size for path in made) / 1e6
     print(f"copy these into {Path(__file__).parent / 'weights'} ({size:.1f} MB):", *made, sep="\n")
+    print(f"the losses: {draw_curves(journals(options.folder), options.folder / 'curves.png')}")
 
 
 def experiments(options: argparse.Namespace) -> None:
@@ -555,7 +557,7 @@ def _models(options: argparse.Namespace) -> "Models":
 
     dtype = getattr(torch, options.precision) if options.precision else None
     models = load_models(options.model, companions=options.companions, dtype=dtype)
-    if models.config.trained.startswith("untrained"):
+    if models.config.untrained:
         _say(f"the model {models.config.name} is untrained: what it makes shows that everything works, not people")
     return models
 

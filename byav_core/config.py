@@ -280,6 +280,10 @@ class ModelConfig:
             raise ValueError("this configuration does not fit together: " + "; ".join(wrong))
 
     @property
+    def untrained(self) -> bool:
+        return self.trained.startswith("untrained")
+
+    @property
     def pixels_per_token(self) -> int:
         return self.video.spatial_compression_ratio * self.transformer.patch_size
 

@@ -77,14 +77,13 @@ def warnings(run: Run, masks: Float[Tensor, "n f H W"]) -> list[str]:
             for stream in run.streams
             if stream.audio.seconds > seconds + 1 / run.scene.clip.fps and heard(stream, seconds)
         ),
-        *(["the weights are untrained: this shows that the graph works, not what the model can do"] * untrained(run)),
+        *(
+            "the weights are untrained: this shows that the graph works, not what the model can do"
+            for _ in range(run.model.models.config.untrained)
+        ),
     ]
 
 
 def heard(stream: SpeechStream, seconds: float) -> bool:
     """Whether anything but silence falls into the first `seconds`."""
     return bool(stream.audio.waveform[: round(seconds * stream.audio.sample_rate)].any())
-
-
-def untrained(run: Run) -> bool:
-    return run.model.trained.startswith("untrained")

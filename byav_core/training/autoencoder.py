@@ -3,7 +3,6 @@
 Mouths are a few pixels, which a compression by squared error would drop first: they count more, and so do people.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -18,6 +17,7 @@ from ..encoders.patch_autoencoder import PatchAutoencoder
 from ..encoders.untrained import seeded_weights
 from ..synthetic import WorldSpec, draw_scene
 from ..synthetic.mouth import redness
+from .optimizers import course
 
 REPORTED = 50  # steps, or scenes drawn, from one report to the next
 COUNTED = 8.0  # at most: what a pixel counts while the refinement learns
@@ -153,7 +153,7 @@ def train_refinement(module: PatchAutoencoder, clips: Clips, config: Autoencoder
     generator = torch.Generator().manual_seed(config.seed)
     for step in range(config.steps):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _course(step, config.steps)
+            group["lr"] = config.learning_rate * course(step, config.steps, config.steps // 20)
         loss = refinement_loss(module, clips, config, generator)
         optimizer.zero_grad()
         loss.backward()
@@ -187,11 +187,6 @@ def _pick(clips: Clips, config: AutoencoderTraining, generator: torch.Generator)
     mirrored = [-1] if torch.rand((), generator=generator) < 0.5 else []
     pieces = clips.pixels(index, start, length), clips.cover(index, start, length)
     return tuple(piece.flip(mirrored) for piece in pieces)
-
-
-def _course(step: int, steps: int) -> float:
-    """Of the learning rate: up in a line, down as a cosine."""
-    return min(1.0, (step + 1) / 50) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 @torch.no_grad()

@@ -67,7 +67,8 @@ class TrainingConfig:
     """A training of the three stages.
 
     model: the preset to start untrained, if `start` names no weights: a file of ours, or the folder of ConsisID or
-    CogVideoX-5B-I2V. companions: folder or file of text encoder and video autoencoder, where they lie elsewhere.
+    CogVideoX-5B-I2V. first_stage: the one that starts so; those before it are no part of this training.
+    companions: folder or file of text encoder and video autoencoder, where they lie elsewhere.
     face_model, speech_model: folders of the frozen encoders, or "tiny".
     rows: clips that go through the network at once on one device; a step has the stage's `batch` of them, in as many
     passes as it takes. precision: "no" is float32; with "bf16" trained weights stay in float32.
@@ -79,6 +80,7 @@ class TrainingConfig:
     output: str
     model: str = "tiny"
     start: str | None = None
+    first_stage: int = 1
     companions: str | None = None
     face_model: str = "tiny"
     speech_model: str = "tiny"
@@ -99,13 +101,20 @@ class TrainingConfig:
         """Raises ValueError for a model that is none, and for batches that do not divide into passes."""
         if self.model not in PRESETS:
             raise ValueError(f"there is no model {self.model!r}; choose one of {', '.join(PRESETS)}")
+        if not self.numbers or self.first_stage < 1:
+            raise ValueError(f"first_stage is {self.first_stage}; give one of 1 to {len(self.stages)}")
         if wrong := [stage.name for stage in self.stages if stage.batch % self.rows]:
             raise ValueError(f"the batch of {', '.join(wrong)} is no multiple of rows, {self.rows}; change one of them")
 
+    @property
+    def numbers(self) -> range:
+        """Of the stages of this training."""
+        return range(self.first_stage, len(self.stages) + 1)
+
     def stage(self, number: int) -> Stage:
-        """Stage 1, 2 or 3."""
-        if not 1 <= number <= len(self.stages):
-            raise ValueError(f"there is no stage {number}; there are 1 to {len(self.stages)}")
+        """Stage 1, 2 or 3. Raises ValueError for one that is no part of this training."""
+        if number not in self.numbers:
+            raise ValueError(f"there is no stage {number}; there are {self.first_stage} to {len(self.stages)}")
         return self.stages[number - 1]
 
     def weights(self, number: int) -> Path:

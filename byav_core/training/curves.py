@@ -34,6 +34,6 @@ def draw_curves(journals: Mapping[str, Path], out: Path) -> Path:
     return out
 
 
-def _draw(panel, name: str, measure: str, lines: Sequence[Mapping[str, float]], start: int) -> None:
+def _draw(panel, name: str, measure: str, lines: Sequence[Mapping[str, float | int]], start: int) -> None:
     measured = [line for line in lines if measure in line]
     panel.plot([start + line["step"] for line in measured], [line[measure] for line in measured], label=name, lw=1)

@@ -1,4 +1,5 @@
-"""The tiny model again from nothing, in one folder: voices, what stays frozen, stills, then clips in three stages.
+"""The tiny model again from nothing, in one folder: voices, what stays frozen, stills, clips in three stages, and the
+last two of them again with an eye on faces.
 
 What is finished is not done again, and a stage that was stopped goes on from its last state.
 """
@@ -28,8 +29,8 @@ from .config import changed, read_training
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = Path(__file__).parent / "configs"
-STAGES = {"stills": (1,), "clips": (1, 2, 3)}  # of each training, in this order
-FILES = {"stills": "tiny-stills.json", "clips": "tiny.json"}
+STAGES = {"stills": (1,), "clips": (1, 2, 3), "faces": (2, 3)}  # of each training, in this order
+FILES = {"stills": "tiny-stills.json", "clips": "tiny.json", "faces": "tiny-faces.json"}
 VOICES, COMPANIONS, WEIGHTS = "voices", "companions", "weights"  # folders; the first two are named by the files above
 
 BRIEF = Learning(steps=24, rows=12, examples=60, test=20)
@@ -46,8 +47,8 @@ SHORTER = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """learnings: of what stays frozen. trainings: stills and clips, as a file says it; paths in them begin at the
-    folder."""
+    """learnings: of what stays frozen. trainings: stills, clips and faces, as a file says it; paths in them begin at
+    the folder."""
 
     learnings: Mapping[str, Course]
     trainings: Mapping[str, dict[str, Any]]
@@ -72,7 +73,8 @@ def quick_recipe() -> Recipe:
     learnings = {name: BRIEF_VIDEO if name == "video" else BRIEF for name in LEARNINGS}
     trainings = {name: changed(training, SHORTER) for name, training in whole_recipe().trainings.items()}
     fewer = dict.fromkeys(SHORTER["stages"], {"steps": 12})
-    trainings["clips"] = changed(trainings["clips"], {"data": {"frames": 9}, "stages": fewer})
+    for name in ("clips", "faces"):
+        trainings[name] = changed(trainings[name], {"data": {"frames": 9}, "stages": fewer})
     return Recipe(learnings, trainings)
 
 
@@ -162,11 +164,21 @@ def weights(folder: Path, name: str, number: int) -> Path:
     return folder / read_training(folder / f"{name}.json").weights(number)
 
 
+def journals(folder: Path) -> dict[str, Path]:
+    """Of all stages in their order, by what to call them."""
+    return {
+        f"{name}, stage {number}": weights(folder, name, number).with_suffix(".jsonl")
+        for name, numbers in STAGES.items()
+        for number in numbers
+    }
+
+
 def fill_box(folder: Path) -> list[Path]:
     """What belongs beside the code, in half precision."""
     box = folder / WEIGHTS
     box.mkdir(exist_ok=True)
-    network = load_network(weights(folder, "clips", STAGES["clips"][-1]), dtype=torch.float16)
+    *_, (last, numbers) = STAGES.items()
+    network = load_network(weights(folder, last, numbers[-1]), dtype=torch.float16)
     network.config = replace(network.config, trained=f"drawn world, {network.config.trained}")
     save_network(network, box / "tiny.safetensors")
     for name in LEARNINGS:

@@ -124,6 +124,7 @@ def blank_batch(
         first_frame=posterior(1),
         canvas=posterior(1),
         masks=of(rows, characters + 1, grid.t, grid.h, grid.w).softmax(dim=1)[:, :-1],
+        focus=torch.ones(rows, grid.t, grid.h, grid.w, device=device),
         identity=of(rows, characters, model.face_extractor.identity_dim),
         hidden=tuple(of(rows, characters, patches, face.width) for _ in face.taps),
         speech=of(rows, streams, clip.frames, speech.window, speech.layers, speech.channels),
@@ -141,7 +142,7 @@ def table(config: TrainingConfig, model: ModelConfig, clip: Clip, gpus: int) -> 
         f"{gpus} GPUs, GB on each (computed, not measured):",
         f"{'':10}{'trains':>10}{'frozen':>10}{'activations':>13}" + "".join(f"{name:>10}" for name in SHARINGS),
     ]
-    for stage in config.stages:
+    for stage in map(config.stage, config.numbers):
         trained, frozen = parameters(model, stage)
         held = {name: memory(model, stage, clip, config.rows, gpus, one) for name, one in SHARINGS.items()}
         inside = next(iter(held.values())).activations

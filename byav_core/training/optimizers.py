@@ -1,5 +1,7 @@
-"""What turns gradients into steps: AdamW as in the paper, or Muon for the matrices inside the network beside it."""
+"""What turns gradients into steps: AdamW as in the paper, or Muon for the matrices inside the network beside it; and
+how long those steps are, as training goes on."""
 
+import math
 import re
 
 import torch
@@ -25,3 +27,12 @@ def make_optimizers(module: nn.Module, config: TrainingConfig) -> tuple[Optimize
         return (adamw,)
     muon = torch.optim.Muon(inside.values(), lr=0.0, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw")
     return adamw, muon
+
+
+def course(step: int, steps: int, warm_up: int) -> float:
+    """The share of the learning rate at the step that follows after `step` others: rises in a line, then falls to zero
+    as a cosine."""
+    if step < warm_up:
+        return (step + 1) / warm_up
+    done = (step - warm_up) / max(1, steps - warm_up)
+    return (1 + math.cos(math.pi * done)) / 2

@@ -24,16 +24,16 @@ from .mixture import copies
 
 
 def starting_models(config: TrainingConfig, number: int) -> Models:
-    """A stage starts from what the stage before it left, or else from what the configuration names; stage 1 also
-    untrained. Raises FileNotFoundError when none of it is there. What trains is float32, however it is stored."""
-    if number > 1 and (before := config.weights(number - 1)).is_file():
+    """The first stage starts from what the configuration names, or untrained; every other one from what the stage
+    before it left. Raises FileNotFoundError when that is not there yet. What trains is float32, however it is
+    stored."""
+    if number > config.first_stage:
+        before = config.weights(number - 1)
+        if not before.is_file():
+            raise FileNotFoundError(f"there is no {before}; train stage {number - 1} first")
         return load_models(before, companions=config.companions_folder, dtype=torch.float32)
     if config.start:
         return load_models(config.start, companions=config.companions, dtype=torch.float32)
-    if number > 1:
-        raise FileNotFoundError(
-            f'there is no {before}; train stage {number - 1} first, or name the weights to start from under "start"'
-        )
     model = PRESETS[config.model]()
     if not config.companions or Path(config.companions).is_dir():
         return untrained_models(model, companions=config.companions)

@@ -29,7 +29,7 @@ from .dataset import Examples, Source
 from .example import seed_of
 from .journal import Journal
 from .mixture import Batch, Mixture, Passes
-from .optimizers import make_optimizers
+from .optimizers import course, make_optimizers
 from .show import Shown, sheet, stage_clips
 from .stages import Stage, adapt, freeze
 from .start import clips_to_show, encoders_of, examples_of, finished, source_of, starting_models, write_weights
@@ -114,14 +114,6 @@ class Encoded(Dataset):
         return self.examples.example(*self.wanted[place]).name
 
 
-def learning_rate(stage: Stage, step: int) -> float:
-    """Of the step that follows after `step` others: rises in a line, then falls to zero as a cosine."""
-    if step < stage.warm_up:
-        return stage.learning_rate * (step + 1) / stage.warm_up
-    done = (step - stage.warm_up) / max(1, stage.steps - stage.warm_up)
-    return stage.learning_rate * (1 + math.cos(math.pi * done)) / 2
-
-
 @dataclass
 class Run:
     """One stage in one process."""
@@ -187,7 +179,8 @@ class Run:
 
     def _step(self, step: int, batches: Iterator[tuple[int, Batch]]) -> dict[str, float]:
         """All passes of a step, then the optimiser. Gives the means over all passes of all processes."""
-        accelerator, rate = self.accelerator, learning_rate(self.stage, step)
+        accelerator, stage = self.accelerator, self.stage
+        rate = stage.learning_rate * course(step, stage.steps, stage.warm_up)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate

@@ -1,11 +1,12 @@
 """How a small encoder learns: AdamW, a warm-up and a cosine."""
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from ..optimizers import course
 
 REPORTED = 50  # steps from one report to the next
 Report = Callable[[str], None]
@@ -29,7 +30,9 @@ def learn(
     """Minimises `loss`, which is given the numbers of the examples to look at. Returns it for every step."""
     weights = [weight for module in modules for weight in module.parameters()]
     optimizer = torch.optim.AdamW(weights, learning.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, learning.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: course(step, learning.steps, learning.steps // 20)
+    )
     generator, losses = torch.Generator().manual_seed(learning.seed), []
     for step in range(learning.steps):
         value = loss(torch.randint(learning.examples, (learning.rows,), generator=generator))
@@ -42,8 +45,3 @@ def learn(
         if step % REPORTED == 0 or step == learning.steps - 1:
             report(f"step {step + 1} of {learning.steps}: loss {losses[-1]:.3f}")
     return losses
-
-
-def _rate(step: int, steps: int) -> float:
-    warm = max(1, steps // 20)
-    return min((step + 1) / warm, 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))

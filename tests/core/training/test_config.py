@@ -28,7 +28,7 @@ def written(tmp_path):
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.json")), ids=lambda path: path.stem)
 def test_the_configurations_of_the_project_are_read(path):
     config = read_training(path)
-    assert [config.stage(number).name for number in (1, 2, 3)] == ["stage 1", "stage 2", "stage 3"]
+    assert config.numbers and [config.stage(n).name for n in config.numbers] == [f"stage {n}" for n in config.numbers]
 
 
 def test_the_full_size_training_is_the_papers():
@@ -84,3 +84,12 @@ def test_there_are_three_stages(written):
     assert isinstance(config, TrainingConfig)
     with pytest.raises(ValueError, match="no stage 4"):
         config.stage(4)
+
+
+def test_a_training_may_begin_with_a_later_stage(written):
+    config = read_training(written(start="ours.safetensors", first_stage=2))
+    assert list(config.numbers) == [2, 3]
+    with pytest.raises(ValueError, match="no stage 1; there are 2 to 3"):
+        config.stage(1)
+    with pytest.raises(ValueError, match="first_stage is 4; give one of 1 to 3"):
+        read_training(written(first_stage=4))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from byav_core.training.config import Data, TrainingConfig
-from byav_core.training.optimizers import make_optimizers
+from byav_core.training.optimizers import course, make_optimizers
 from byav_core.training.stages import STAGES, adapt, freeze
 
 
@@ -54,3 +54,10 @@ def test_every_weight_moves(name, count):
         optimizer.param_groups[0]["lr"] = 0.1
         optimizer.step()
     assert not any(torch.equal(p, old) for p, old in zip(module.parameters(), before, strict=True))
+
+
+def test_the_learning_rate_rises_and_falls():
+    shares = [course(step, steps=100, warm_up=10) for step in range(100)]
+    assert shares[9] == max(shares) == 1.0 and shares[0] == 0.1 and shares[-1] < 0.01
+    assert all(a < b for a, b in zip(shares[:9], shares[1:10], strict=True))
+    assert all(a > b for a, b in zip(shares[10:-1], shares[11:], strict=True))

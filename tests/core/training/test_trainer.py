@@ -16,7 +16,7 @@ from byav_core.training import trainer
 from byav_core.training.config import Data, Every, TrainingConfig
 from byav_core.training.journal import read_journal
 from byav_core.training.stages import STAGES, Drops
-from byav_core.training.trainer import learning_rate, train
+from byav_core.training.trainer import train
 
 ROOT = Path(__file__).resolve().parents[3]
 NOTHING_DROPPED = Drops(0.0, 0.0, 0.0, 0.0)
@@ -157,14 +157,6 @@ def test_bf16_keeps_what_trains_in_float32(training, squares):
     assert dtypes["transformer.transformer_blocks.0.attn1.to_q.weight"] == torch.float32
     assert dtypes["speech_projector.proj1.weight"] == torch.bfloat16
     train(config, 2, source=squares)
-
-
-def test_the_learning_rate_rises_and_falls():
-    stage = replace(STAGES[0], steps=100, warm_up=10, learning_rate=2.0)
-    rates = [learning_rate(stage, step) for step in range(100)]
-    assert rates[9] == max(rates) == 2.0 and rates[0] == 0.2 and rates[-1] < 0.01
-    assert all(a < b for a, b in zip(rates[:9], rates[1:10], strict=True))
-    assert all(a > b for a, b in zip(rates[10:-1], rates[11:], strict=True))
 
 
 def test_batches_that_cannot_be_shared_are_refused(training):
