@@ -389,7 +389,7 @@ def _add_experiments(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=experiments)
     add = command.add_argument
     add("--model", default=TINY, help='weights to measure: "tiny" (built in), or our .safetensors')
-    add("--weights", action="append", default=[], help="NAME=FILE: weights for ablations, such as n classes=FILE")
+    add("--weights", action="append", default=[], help="NAME=FILE: weights for ablations, such as no eq. 3 and 4=FILE")
     add("--face-model", default=TINY, help="folder with the face encoder; the tiny model has its own")
     add("--speech-model", default=TINY, help="folder with wav2vec2-base-960h; the tiny model has its own")
     add("--voices", help="folder of real speech; without it there is babble")

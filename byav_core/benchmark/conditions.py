@@ -22,7 +22,7 @@ MATRICES: Mapping[str, Callable[[Matrix, int], Matrix]] = {  # of the scene's ow
 }
 FILMED = ("drawn", "autoencoder", "sampled", "noised")
 FIRST_FRAMES = ("none", "hidden", "clear")
-REFINEMENTS = ("none", "label spreading")
+REFINEMENTS = ("none", "label spreading", "no background")
 
 
 @dataclass(frozen=True)
@@ -98,5 +98,5 @@ CONDITIONS: Mapping[str, Condition] = {
     "three, true video": Condition("three people, ceiling", "three", filmed="drawn"),
     "four, true video": Condition("four people, ceiling", "four", filmed="drawn"),
     "without eq. 3 and 4": Condition("trained without smoothness over space, time and layers", model="no eq. 3 and 4"),
-    "n classes": Condition("a router without a class for the background", model="n classes"),
+    "n classes": Condition("what the background's class has goes to the characters", refinement="no background"),
 }

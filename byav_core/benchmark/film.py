@@ -31,11 +31,11 @@ from ..sampling.sampler import denoise as run_steps
 from ..sampling.schedule import Stepped, make_solver, signal_shares
 from ..training.example import Encoders, Staged
 from .conditions import MATRICES, Condition
-from .masks import MADE_BY_HAND, Watched
+from .masks import MADE_BY_HAND, Watched, without_background
 from .people import DrawnPeople
 from .scenes import HeldOut
 
-REFINERS = {"none": None, "label spreading": LabelSpreading()}
+REFINERS = {"none": None, "label spreading": LabelSpreading(), "no background": without_background}
 
 
 @dataclass(frozen=True)

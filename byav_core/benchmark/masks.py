@@ -44,6 +44,11 @@ def flicker(masks: Float[Tensor, "n t h w"]) -> list[float]:
     return (changed / area)[area > 0].tolist()
 
 
+def without_background(mask: Float[Tensor, "b n s"], grid: TokenGrid) -> Float[Tensor, "b n s"]:
+    """As a softmax over n classes would have it instead of n + 1: every token is somebody's."""
+    return mask / mask.sum(dim=1, keepdim=True).clamp(min=torch.finfo(mask.dtype).tiny)
+
+
 def from_left(masks: Float[Tensor, "n f H W"]) -> list[int]:
     """The characters in the order of the middles of their masks in the first frame."""
     columns = masks[:, 0].sum(dim=1)

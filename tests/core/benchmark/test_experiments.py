@@ -36,9 +36,9 @@ def test_conditions_are_chosen_by_patterns_with_their_extent():
 
 
 def test_conditions_of_other_weights_are_measured_when_those_are_given():
-    with pytest.raises(ValueError, match="n classes need other weights"):
-        chosen(["n classes"], 1, 1, ["main"])
-    assert chosen(["n classes"], 1, 2, ["main", "n classes"]) == (Run("n classes", 1, 2),)
+    with pytest.raises(ValueError, match="without eq. 3 and 4 need other weights"):
+        chosen(["without eq. 3 and 4"], 1, 1, ["main"])
+    assert chosen(["without eq*"], 1, 2, ["main", "no eq. 3 and 4"]) == (Run("without eq. 3 and 4", 1, 2),)
 
 
 @pytest.mark.parametrize("pattern, said", [("inter", "no condition is named 'inter'"), ("intra:1x2x3", "write 24x1")])
@@ -98,7 +98,7 @@ def test_films_can_be_looked_at(weights, tmp_path):
     "arguments, said",
     [
         (("--scenes", 0), "--scenes 0 is too few"),
-        (("--weights", "n classes"), "write NAME=FILE"),
+        (("--weights", "no eq. 3 and 4"), "write NAME=FILE"),
         (("--conditions", "nonsense"), "no condition is named"),
         (("--out", "nowhere/at/all.json"), "there is no folder"),
         (("--report", "--out", "nothing.json"), "measure first"),
@@ -110,7 +110,10 @@ def test_what_the_user_can_mend_is_said_in_a_sentence(arguments, said, capsys):
 
 
 def test_a_setup_names_the_weights_of_each_model():
-    assert Setup((("main", "tiny"), ("n classes", "other.safetensors"))).weights["n classes"] == "other.safetensors"
+    assert (
+        Setup((("main", "tiny"), ("no eq. 3 and 4", "other.safetensors"))).weights["no eq. 3 and 4"]
+        == "other.safetensors"
+    )
 
 
 def test_the_page_says_what_was_found_and_whether_it_was_aimed_at(tmp_path):

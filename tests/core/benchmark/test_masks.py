@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from byav_core.benchmark.masks import MADE_BY_HAND, Watched, boxes, flicker, from_left, iou
+from byav_core.benchmark.masks import MADE_BY_HAND, Watched, boxes, flicker, from_left, iou, without_background
 from byav_core.routing.uniform import uniform_masks
 from byav_core.types import Routed, TokenGrid
 
@@ -51,6 +51,12 @@ def test_masks_by_hand_are_fine_boxed_still_or_united():
     assert torch.equal(MADE_BY_HAND["fine"](moving), moving)
     assert torch.equal(MADE_BY_HAND["first frame"](moving), block(0, frames=1))
     assert torch.equal(MADE_BY_HAND["union"](moving), block(0, 3, frames=1))
+
+
+def test_without_a_background_the_softmax_is_over_the_characters():
+    scores = torch.randn(1, 4, 6, generator=torch.Generator().manual_seed(0))
+    mask = without_background(scores.softmax(dim=1)[:, :-1], TokenGrid(1, 2, 3))
+    torch.testing.assert_close(mask, scores[:, :-1].softmax(dim=1))
 
 
 def test_watching_changes_nothing_and_remembers_the_last_mask_of_each_layer():
