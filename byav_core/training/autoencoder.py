@@ -38,9 +38,9 @@ class AutoencoderTraining:
     whitening: float = 0.5
     frames: int = 9
     batch: int = 4
-    steps: int = 2500
-    learning_rate: float = 1.5e-3
-    noise: float = 0.25
+    steps: int = 1200
+    learning_rate: float = 5e-4
+    noise: float = 0.4
     seed: int = 0
     workers: int = 2
 
@@ -149,7 +149,7 @@ def train_refinement(module: PatchAutoencoder, clips: Clips, config: Autoencoder
     """Yields the loss of every step. bfloat16 in the convolutions; the linear part stays as it was fitted."""
     module.requires_grad_(False).refinement.requires_grad_(True)
     module.refinement.to(memory_format=torch.channels_last_3d)
-    optimizer = torch.optim.AdamW(module.refinement.parameters(), config.learning_rate, betas=(0.9, 0.99))
+    optimizer = torch.optim.AdamW(module.refinement.parameters(), config.learning_rate, betas=(0.9, 0.99), eps=1e-12)
     generator = torch.Generator().manual_seed(config.seed)
     for step in range(config.steps):
         for group in optimizer.param_groups:
