@@ -398,7 +398,7 @@ def _add_experiments(command: argparse.ArgumentParser) -> None:
     add("--seeds", type=int, default=3, help="seeds for each scene (3)")
     add("--steps", type=int, default=10, help="denoising steps (10)")
     add("--scheduler", default="dpm", choices=("dpm", "ddim"))
-    add("--guidance", type=float, nargs=2, default=[1.0, 2.0], metavar=("TEXT", "AUDIO"), help="(1 2)")
+    add("--guidance", type=float, nargs=2, default=[1.0, 2.5], metavar=("TEXT", "AUDIO"), help="(1 2.5)")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes, by default one for each core")
     add("--out", type=Path, default=Path("docs/experiments.json"), help="results (docs/experiments.json)")
     add("--resume", action="store_true", help="keep what is measured already")

@@ -47,7 +47,7 @@ class Setup:
     voices: str | None = None
     steps: int = 10
     text: float = 1.0
-    audio: float = 2.0
+    audio: float = 2.5
     scheduler: str = "dpm"
     face_model: str = "tiny"
     speech_model: str = "tiny"
