@@ -103,8 +103,7 @@ def as_stored(sample: Sample) -> Sample:
         sample,
         frames=_from_8_bit(_to_8_bit(sample.frames)),
         masks=_from_8_bit(_to_8_bit(sample.masks)),
-        truth=sample.truth
-        and replace(sample.truth, **{k: _from_8_bit(_to_8_bit(getattr(sample.truth, k))) for k in SEEN}),
+        truth=sample.truth and _truth_as_stored(sample.truth),
         references=tuple(_from_8_bit(_to_8_bit(picture)) for picture in sample.references),
         streams=tuple(Audio(_from_16_bit(_to_16_bit(a.waveform)), a.sample_rate) for a in sample.streams),
     )

@@ -78,8 +78,8 @@ def warnings(run: Run, masks: Float[Tensor, "n f H W"]) -> list[str]:
             if stream.audio.seconds > seconds + 1 / run.scene.clip.fps and heard(stream, seconds)
         ),
         *(
-            "the weights are untrained: this shows that the graph works, not what the model can do"
-            for _ in range(run.model.models.config.untrained)
+            ["the weights are untrained: this shows that the graph works, not what the model can do"]
+            * run.model.untrained
         ),
     ]
 

@@ -140,3 +140,7 @@ class LoadedModel:
     @property
     def trained(self) -> str:
         return self.models.config.trained
+
+    @property
+    def untrained(self) -> bool:
+        return self.models.config.untrained

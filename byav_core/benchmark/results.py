@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints.tensors import unfinished_name
+
 
 def run_file(results: Path) -> Path:
     """Where it says how the results were measured."""
@@ -29,6 +31,6 @@ def read_results(source: Path) -> dict[str, Any]:
 
 
 def _write(values: Mapping[str, Any], out: Path) -> None:
-    unfinished = out.with_name(f".{out.name}")
+    unfinished = unfinished_name(out)
     unfinished.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     unfinished.replace(out)

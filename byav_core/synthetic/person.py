@@ -17,6 +17,8 @@ HEAD_WIDTH = {"round": 0.94, "oval": 0.82, "square": 0.90}
 HEAD_REACH = (1.75, 1.85, 1.75, 2.0)  # of hair, hats and neck around the middle of the face
 BODY_REACH = (1.75, 0.0, 1.75, 99.0)
 MOUTH_BELOW, MOUTH_WIDTH, MOUTH_OPEN = 0.48, 0.40, 0.28  # half-width and half-height
+LIP_WIDTH, LIP_HEIGHT = 0.05, 0.07  # around what is open
+JAW = 0.25  # of the height that is open, how far its middle sinks
 DARK = (0.12, 0.11, 0.14)
 WHITE = (0.98, 0.98, 0.97)
 
@@ -193,8 +195,8 @@ class Head:
         x, narrow = self.at(0.0)
         bent = Local(self.p.x, self.p.y + 0.45 * (self.p.x - x) ** 2 * (1 - self.mouth), self.p.scale)
         wide, high = MOUTH_WIDTH * narrow, MOUTH_OPEN * self.mouth
-        middle = MOUTH_BELOW + 0.25 * high
-        lips = ellipse(bent, x, middle, wide + 0.05, high + 0.07)
+        middle = MOUTH_BELOW + JAW * high
+        lips = ellipse(bent, x, middle, wide + LIP_WIDTH, high + LIP_HEIGHT)
         self.put(self.skin * rgb(0.66, 0.52, 0.54), lips)
         inside = ellipse(bent, x, middle, wide, (high - 0.01).clamp(min=0.02))
         visible = (high * self.p.scale).clamp(0, 1)
@@ -205,8 +207,9 @@ class Head:
     def around_mouth(self) -> Plane:
         """What it covers when wide open, lips and all, as far as the face reaches."""
         x, narrow = self.at(0.0)
-        middle, wide, high = MOUTH_BELOW + 0.25 * MOUTH_OPEN, MOUTH_WIDTH * narrow + 0.05, MOUTH_OPEN + 0.07
-        return both(ellipse(self.p, x, middle, wide, high), self.face)
+        middle = MOUTH_BELOW + JAW * MOUTH_OPEN
+        lips = ellipse(self.p, x, middle, MOUTH_WIDTH * narrow + LIP_WIDTH, MOUTH_OPEN + LIP_HEIGHT)
+        return both(lips, self.face)
 
     def _beard(self) -> None:
         x, narrow = self.at(0.0)

@@ -31,7 +31,6 @@ from ..sampling.latents import noise_faces, reference_canvas
 from ..types import Character, SpeechStream, TokenGrid
 
 AS_THEY_ARE = ("masks", "focus", "identity", "speech", "audio_to_character", "text")  # tensors of an example
-
 LIPS = 3.0  # what a part of the lips counts beside what it counts as part of a face
 
 

@@ -52,9 +52,9 @@ def denoising_loss(
 def dynamic_mask(focus: Float[Tensor, "b t h w"], chosen: Bool[Tensor, " b"], patch: int) -> Float[Tensor, "b t 1 H W"]:
     """The weight of the dynamic mask loss: in rows that were chosen, only where somebody is counts, frame by frame.
 
-    focus: how much each token counts then. It follows them, never the union over time as in the released
-    code: where somebody was a second ago is background now. A row in which nobody is to be seen counts everywhere.
-    patch: latents per token and side.
+    focus: how much each token counts then. It follows them, never the union over time as in the released code: where
+    somebody was a second ago is background now. A row in which nobody is to be seen counts everywhere. patch: latents
+    per token and side.
     """
     everywhere = ~chosen | (focus.flatten(1).sum(dim=1) == 0)
     focus = torch.where(everywhere[:, None, None, None], torch.ones_like(focus), focus)

@@ -38,9 +38,8 @@ class Batch:
     """Clips that show, or stand for, the same number of characters.
 
     video, first_frame, canvas: posteriors of their latents. masks: the truth, per token. focus: where the dynamic mask
-    loss looks. speech: windows of hidden
-    states; rows of zeros and of A^ac fill up clips with fewer streams. no_text: the empty prompt. copied: rows whose
-    one character stands for all.
+    loss looks. speech: windows of hidden states; rows of zeros and of A^ac fill up clips with fewer streams. no_text:
+    the empty prompt. copied: rows whose one character stands for all.
     """
 
     names: tuple[str, ...]
