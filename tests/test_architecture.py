@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [  # a part may import parts of the layers above its own in this list, and itself
     {"types", "config"},
-    {"protocols", "sound", "weights_folder"},
+    {"protocols", "sound", "weights_folder", "figure"},
     {"matrix", "perception", "model", "routing", "audio_file", "latents_file", "picture_file", "video_file", "overlay"},
     {"encoders", "clip"},  # the face encoder looks for faces with a finder of perception
     {"network", "synthetic"},

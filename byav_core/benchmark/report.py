@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from ..figure import new_figure
 from .conditions import CONDITIONS
 from .goals import GOALS, Found
 from .results import read_results
@@ -98,14 +99,9 @@ def as_markdown(report: Mapping, plots: Sequence[str] = ()) -> str:
 
 def draw_plots(found: Found, source: Path) -> tuple[Path, ...]:
     """Beside the source, named after it."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ValueError("plots need the package matplotlib; install it with pip install matplotlib") from error
-
     paths = []
     for name, draw in (("binding", _plot_binding), ("masks", _plot_masks)):
-        figure = Figure(figsize=(9, 5), layout="constrained")
+        figure = new_figure(9.0, 5.0)
         draw(figure.subplots(), found)
         paths.append(source.with_name(f"{source.stem}_{name}.png"))
         figure.savefig(paths[-1], dpi=100, metadata={"Software": None})

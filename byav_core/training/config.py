@@ -13,7 +13,8 @@ from .stages import STAGES, Stage
 @dataclass(frozen=True)
 class Data:
     """Either `folder`, with a manifest, or `drawn`: how many scenes of the drawn world to make on the fly, shared by
-    the numbers of `people`; their seeds begin at `first_seed`, their voices are in the folder `voices`.
+    the numbers of `people`, each as often as it is named; their seeds begin at `first_seed`, their voices are in the
+    folder `voices`.
 
     frames: of each drawn clip, as many as the model's if None; a training may begin on stills, and another one go on
     from its weights. motions, backgrounds, modes, sounds, bindings: of the drawn world, everything it has if empty.

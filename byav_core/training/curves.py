@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..figure import new_figure
 from .journal import read_journal
 
 SHOWN = ("denoising", "routing", "smoothness", "iou")  # a panel each
@@ -13,13 +14,9 @@ def draw_curves(journals: Mapping[str, Path], out: Path) -> Path:
 
     Raises FileNotFoundError for a journal that is not there, ValueError saying what to install.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ValueError("curves need the package matplotlib; install it with pip install matplotlib") from error
     if missing := [str(path) for path in journals.values() if not path.is_file()]:
         raise FileNotFoundError(f"there is no journal {', '.join(missing)}; train first")
-    figure = Figure(figsize=(10, 2.6), layout="constrained")
+    figure = new_figure(10.0, 2.6)
     panels = figure.subplots(1, len(SHOWN))
     start = 0
     for name, path in journals.items():

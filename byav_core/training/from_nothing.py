@@ -1,5 +1,5 @@
 """The tiny model again from nothing, in one folder: voices, what stays frozen, stills, clips in three stages, and the
-last two of them again with an eye on faces.
+last two of them twice more: with an eye on faces, and with three people too.
 
 What is finished is not done again, and a stage that was stopped goes on from its last state.
 """
@@ -29,8 +29,8 @@ from .config import changed, read_training
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = Path(__file__).parent / "configs"
-STAGES = {"stills": (1,), "clips": (1, 2, 3), "faces": (2, 3)}  # of each training, in this order
-FILES = {"stills": "tiny-stills.json", "clips": "tiny.json", "faces": "tiny-faces.json"}
+STAGES = {"stills": (1,), "clips": (1, 2, 3), "faces": (2, 3), "three": (2, 3)}  # of each training, in this order
+FILES = {"stills": "tiny-stills.json", "clips": "tiny.json", "faces": "tiny-faces.json", "three": "tiny-three.json"}
 VOICES, COMPANIONS, WEIGHTS = "voices", "companions", "weights"  # folders; the first two are named by the files above
 
 BRIEF = Learning(steps=24, rows=12, examples=60, test=20)
@@ -47,8 +47,7 @@ SHORTER = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """learnings: of what stays frozen. trainings: stills, clips and faces, as a file says it; paths in them begin at
-    the folder."""
+    """learnings: of what stays frozen. trainings: as a file says each of them; paths in them begin at the folder."""
 
     learnings: Mapping[str, Course]
     trainings: Mapping[str, dict[str, Any]]
@@ -73,7 +72,7 @@ def quick_recipe() -> Recipe:
     learnings = {name: BRIEF_VIDEO if name == "video" else BRIEF for name in LEARNINGS}
     trainings = {name: changed(training, SHORTER) for name, training in whole_recipe().trainings.items()}
     fewer = dict.fromkeys(SHORTER["stages"], {"steps": 12})
-    for name in ("clips", "faces"):
+    for name in ("clips", "faces", "three"):
         trainings[name] = changed(trainings[name], {"data": {"frames": 9}, "stages": fewer})
     return Recipe(learnings, trainings)
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from math import ceil
 from pathlib import Path
 
 import torch
@@ -46,8 +47,9 @@ def source_of(config: TrainingConfig, model: ModelConfig) -> Source:
     data = config.data
     if data.folder is not None:
         return Folder(Path(data.folder))
-    each = -(-data.drawn // len(data.people))
-    return Drawn(_Draw(world(config, model)), dict.fromkeys(sorted(data.people), each), data.first_seed)
+    share = data.drawn / len(data.people)
+    counts = {n: ceil(share * data.people.count(n)) for n in sorted(set(data.people))}
+    return Drawn(_Draw(world(config, model)), counts, data.first_seed)
 
 
 def world(config: TrainingConfig, model: ModelConfig) -> WorldSpec:

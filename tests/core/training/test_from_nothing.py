@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from itertools import pairwise
 
 import pytest
 
@@ -25,17 +26,20 @@ def claimed(tmp_path):
 
 
 @pytest.mark.parametrize("recipe", [whole_recipe(), quick_recipe()], ids=["whole", "quick"])
-def test_both_trainings_use_what_was_made_in_the_folder(recipe, tmp_path):
+def test_all_trainings_use_what_was_made_in_the_folder(recipe, tmp_path):
     claim(tmp_path, recipe)
-    stills, clips, faces = trainings = [read_training(tmp_path / f"{name}.json") for name in from_nothing.STAGES]
+    stills, clips, faces, three = trainings = [read_training(tmp_path / f"{name}.json") for name in from_nothing.STAGES]
     for config in trainings:
         assert config.companions == config.face_model == config.speech_model == from_nothing.COMPANIONS
         assert config.data.voices == (from_nothing.VOICES if recipe.speaks else None)
         assert all(stage.batch % (config.rows * 2) == 0 for stage in config.stages[: 1 if config is stills else 3])
     assert stills.start is None and stills.data.frames == 1
-    assert clips.start == str(stills.weights(1)) and faces.start == str(clips.weights(3))
-    assert clips.companions_folder == faces.companions_folder == from_nothing.COMPANIONS
-    assert faces.first_stage == min(from_nothing.STAGES["faces"])
+    last = [numbers[-1] for numbers in from_nothing.STAGES.values()]
+    for (before, number), (after, _) in pairwise(zip(trainings, last, strict=True)):
+        assert after.start == str(before.weights(number))
+    assert {config.companions_folder for config in (clips, faces, three)} == {from_nothing.COMPANIONS}
+    for config, numbers in zip(trainings, from_nothing.STAGES.values(), strict=True):
+        assert config.first_stage == min(numbers)
 
 
 def test_the_whole_recipe_is_that_of_the_files():
@@ -87,7 +91,7 @@ def test_everything_learns_and_what_it_leaves_is_a_model(tmp_path):
 
     for name, losses in losses_said(said).items():
         assert losses[-1] < losses[0], f"what stays frozen ({name}) lost {losses}"
-    first, last = (read_journal(tmp_path / path) for path in ("stills/stage-1.jsonl", "faces/stage-3.jsonl"))
+    first, last = (read_journal(tmp_path / path) for path in ("stills/stage-1.jsonl", "three/stage-3.jsonl"))
     assert [line["step"] for line in last] == list(range(1, 13))  # one line for each: both processes are one training
     for name in ("total", "denoising", "routing"):
         early, late = (sum(line[name] for line in part) / len(part) for part in (first[:5], last[-10:]))
