@@ -161,9 +161,10 @@ def inspect(options: argparse.Namespace) -> None:
 def write_voices(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from .synthetic.voices import write_voices as speak
+    from .synthetic.voices import write_all_voices
 
-    written = sum(1 for _ in tqdm(speak(options.folder), desc="speaking", unit="file"))
+    _make_folder(options.folder)
+    written = write_all_voices(options.folder, lambda files: tqdm(files, desc="speaking", unit="file"))
     print(f"wrote {written} recordings into {options.folder}")
 
 
@@ -172,8 +173,9 @@ def draw(options: argparse.Namespace) -> None:
 
     from .synthetic.to_disk import draw_folder
 
+    world = _world(options)
+    _make_folder(options.folder)
     with tqdm(total=options.count, desc="drawing", unit="scene") as bar:
-        world = _world(options)
         manifest = draw_folder(
             options.folder, options.count, options.seed, world, options.processes, lambda _: bar.update()
         )
@@ -181,18 +183,30 @@ def draw(options: argparse.Namespace) -> None:
 
 
 def sheet(options: argparse.Namespace) -> None:
+    _check_output(options.out, ".png")
+
     from .synthetic import draw_scene
     from .synthetic.sheet import contact_sheet
 
-    if options.out.suffix.lower() != ".png":
-        raise ValueError(f"{options.out} should end in .png; rename it")
     world = _world(options)
     samples = (draw_scene(seed, world) for seed in range(options.seed, options.seed + options.count))
-    contact_sheet(samples, options.shown, options.zoom).save(options.out)
+    picture = contact_sheet(samples, options.shown, options.zoom)
+    unfinished = options.out.with_name(f".{options.out.name}.part")
+    try:
+        picture.save(unfinished, "png")
+        unfinished.replace(options.out)
+    finally:
+        unfinished.unlink(missing_ok=True)
     print(f"wrote {options.out}")
 
 
 def companions(options: argparse.Namespace) -> None:
+    """What cannot be heard or written is said before the first is trained."""
+    from .synthetic.voices import voices_of
+
+    voices_of(options.voices)
+    _make_folder(options.folder)
+
     from .config import tiny
     from .training.companions import LEARNINGS, train_companions
 
@@ -332,16 +346,24 @@ def _add_synthetic(command: argparse.ArgumentParser) -> None:
     drawing = parts.add_parser("draw", help="scenes into a folder, with a manifest")
     drawing.set_defaults(run=draw)
     drawing.add_argument("folder", type=Path)
-    drawing.add_argument("--count", type=int, required=True, help="how many scenes, of the seeds from --seed on")
-    drawing.add_argument("--processes", type=int, help="by default one for each core")
+    drawing.add_argument(
+        "--count", type=_at_least_one, required=True, help="how many scenes, of the seeds from --seed on"
+    )
+    drawing.add_argument("--processes", type=_at_least_one, help="by default one for each core")
     _add_world(drawing)
     picture = parts.add_parser("sheet", help="a contact sheet to look at")
     picture.set_defaults(run=sheet)
     picture.add_argument("out", type=Path, help="the picture, .png")
-    picture.add_argument("--count", type=int, default=8, help="how many scenes (8)")
-    picture.add_argument("--shown", type=int, default=6, help="frames shown of each (6)")
-    picture.add_argument("--zoom", type=int, default=2, help="enlargement (2)")
+    picture.add_argument("--count", type=_at_least_one, default=8, help="how many scenes (8)")
+    picture.add_argument("--shown", type=_at_least_one, default=6, help="frames shown of each (6)")
+    picture.add_argument("--zoom", type=_at_least_one, default=2, help="enlargement (2)")
     _add_world(picture)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too few or no whole number; choose 1 or more")
+    return int(text)
 
 
 def _add_world(command: argparse.ArgumentParser) -> None:
@@ -420,17 +442,31 @@ def _add_outputs(command: argparse.ArgumentParser) -> None:
 
 def _check_outputs(video: Path, film: Path | None, latents: Path | None = None) -> None:
     for path, ending in ((video, ".mp4"), (film, ".mp4"), (latents, ".safetensors")):
-        if path is None:
-            continue
-        if path.suffix.lower() != ending:
-            raise ValueError(f"{path} should end in {ending}; rename it")
-        if not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {path.absolute().parent} for {path.name}; make it first")
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder; give the file another name")
-        _check_writable(path)
+        if path is not None:
+            _check_output(path, ending)
     if film is not None and film.absolute() == video.absolute():
         raise ValueError(f"--out and --film are both {video}; name two files")
+
+
+def _check_output(path: Path, ending: str) -> None:
+    if path.suffix.lower() != ending:
+        raise ValueError(f"{path} should end in {ending}; rename it")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.absolute().parent} for {path.name}; make it first")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the file another name")
+    _check_writable(path)
+
+
+def _make_folder(folder: Path) -> None:
+    """Tries it, too, so that no work is lost in the end."""
+    trial = folder / ".trial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise OSError(f"nothing can be written into {folder} ({error.strerror}); choose another folder") from error
 
 
 def _check_writable(path: Path) -> None:

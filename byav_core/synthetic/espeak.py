@@ -2,13 +2,14 @@
 
 import ctypes
 import ctypes.util
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..types import Audio
 
-RETRIEVE, RATE, PITCH, UTF8 = 2, 1, 3, 1  # of speak_lib.h
+RETRIEVE, RATE, PITCH, UTF8, STAY = 2, 1, 3, 1, 0x8000  # of speak_lib.h; STAY: do not end the process
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
@@ -17,10 +18,14 @@ class Espeak:
 
     def __init__(self) -> None:
         path, data = _find()
+        if data and not Path(data.decode(), "phontab").is_file():
+            raise FileNotFoundError(
+                f"there are no voices of eSpeak NG in {data.decode()}; install espeakng-loader anew"
+            )
         self.library = ctypes.CDLL(path)
-        self.sample_rate = self.library.espeak_Initialize(RETRIEVE, 0, data, 0)
+        self.sample_rate = self.library.espeak_Initialize(RETRIEVE, 0, data, STAY)
         if self.sample_rate <= 0:
-            raise RuntimeError(f"eSpeak NG did not start ({path}); install it anew")
+            raise OSError(f"eSpeak NG did not start ({path}); install it anew")
         self.heard: list[bytes] = []
         self.listener = CALLBACK(self._listen)  # kept: the library holds no reference of Python's
         self.library.espeak_SetSynthCallback(self.listener)
@@ -35,6 +40,8 @@ class Espeak:
         words = text.encode() + b"\0"
         self.library.espeak_Synth(words, ctypes.c_size_t(len(words)), 0, 1, 0, UTF8, None, None)
         self.library.espeak_Synchronize()
+        if not self.heard:
+            raise ValueError(f"eSpeak NG said nothing of {text!r} as {language}; install it anew")
         samples = np.frombuffer(b"".join(self.heard), "<i2").astype(np.float32) / 32768
         return Audio(torch.from_numpy(samples), self.sample_rate)
 

@@ -13,11 +13,19 @@ from ..clip import Sample
 
 COLOURS = ((230, 90, 60), (50, 130, 220), (60, 170, 90), (200, 150, 30), (150, 90, 200), (90, 90, 90))
 MARGIN, CAPTION = 6, 14
+LARGEST = 16384  # pixels, of a side of a picture on the sheet
 
 
 def contact_sheet(samples: Iterable[Sample], shown: int = 6, zoom: int = 2) -> Image.Image:
-    """shown: frames of each clip, evenly spaced. zoom: enlargement, pixels staying square."""
+    """shown: frames of each clip, evenly spaced. zoom: enlargement, pixels staying square.
+
+    Raises ValueError when there is nothing to show.
+    """
+    if shown < 1 or zoom < 1:
+        raise ValueError(f"a sheet with shown {shown} and zoom {zoom} shows nothing; choose at least 1 for both")
     rows = [_row(sample, shown, zoom) for sample in samples]
+    if not rows:
+        raise ValueError("there are no scenes to show; choose at least 1")
     sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
     top = 0
     for row in rows:
@@ -30,6 +38,8 @@ def _row(sample: Sample, shown: int, zoom: int) -> Image.Image:
     clip = sample.clip
     times = torch.linspace(0, clip.frames - 1, shown).round().long()
     wide, high = clip.width * zoom, clip.height * zoom
+    if max(wide, high) > LARGEST:
+        raise ValueError(f"with zoom {zoom} a frame has {wide}x{high} pixels; choose less, {LARGEST} are the most")
     parts = [_picture(frame, (wide, high)) for frame in sample.frames[times]]
     parts.append(_picture(_coloured(sample.masks[:, clip.frames // 2]), (wide, high)))
     parts += [_picture(reference, (high, high)) for reference in sample.references]

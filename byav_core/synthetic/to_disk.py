@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from ..clip import Entry, entry_of, save_sample, write_manifest
+from .voices import voices_of
 from .world import WorldSpec, draw_scene
 
 MANIFEST = "manifest.jsonl"
@@ -24,20 +25,25 @@ def draw_folder(
 ) -> Path:
     """Scenes of the seeds from `seed` on, one file each; gives the manifest, which is written last.
 
-    processes: as many as there are cores, unless told. What is drawn does not depend on it.
+    processes: as many as there are cores, unless told. What is drawn does not depend on it. A manifest that was there
+    goes first: until all is drawn it would tell of scenes that are no longer what it says.
     """
     if count < 1:
         raise ValueError(f"{count} scenes were asked for; ask for at least 1")
-    folder = Path(folder)
+    folder, processes = Path(folder), os.cpu_count() or 1 if processes is None else processes
+    if processes < 1:
+        raise ValueError(f"{processes} processes cannot draw; choose at least 1")
+    voices_of(spec.voices)  # said before any process starts, if there are none
     folder.mkdir(parents=True, exist_ok=True)
-    processes = min(processes or os.cpu_count() or 1, count)
+    (folder / MANIFEST).unlink(missing_ok=True)
     draw, seeds, entries = partial(_draw, folder=folder, spec=spec), range(seed, seed + count), []
-    with get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool:
+    with get_context("spawn").Pool(min(processes, count), torch.set_num_threads, (1,)) as pool:
         for entry in pool.imap(draw, seeds, chunksize=4):
             on_drawn(entry)
             entries.append(entry)
-    write_manifest(entries, folder / MANIFEST)
-    return folder / MANIFEST
+    unfinished = folder / f".{MANIFEST}.part"
+    write_manifest(entries, unfinished)
+    return unfinished.replace(folder / MANIFEST)
 
 
 def _draw(seed: int, folder: Path, spec: WorldSpec) -> Entry:

@@ -3,8 +3,9 @@
 A voice is named by its key (language, variant, pitch and speed), which decides whether it is trained on.
 """
 
+import shutil
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -76,6 +77,25 @@ def write_voices(folder: str | Path) -> Iterator[Path]:
             path = target / f"{voice.key}_{number}.wav"
             _write(path, at_level(resampled(said, RATE), LOUDNESS).waveform)
             yield path
+
+
+def write_all_voices(folder: str | Path, watched: Callable[[Iterator[Path]], Iterable[Path]] = iter) -> int:
+    """The same, all of them or none: a folder with some of them would look finished. Gives how many.
+
+    watched: given the files while they are written, such as a bar.
+    """
+    folder = Path(folder)
+    unfinished = folder / ".unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was cut off
+    try:
+        paths = list(watched(write_voices(unfinished)))
+        for path in paths:
+            target = folder / path.relative_to(unfinished)
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return len(paths)
 
 
 class FolderVoices:
@@ -200,6 +220,15 @@ def _write(path: Path, sound: Samples) -> None:
 @cache
 def _read(path: str) -> Samples:
     """Kept in memory: all of the voices are some 40 MB."""
-    with wave.open(path) as file:
-        data = file.readframes(file.getnframes())
+    try:
+        with wave.open(path) as file:
+            form = file.getnchannels(), 8 * file.getsampwidth(), file.getframerate()
+            data = file.readframes(file.getnframes())
+    except (wave.Error, EOFError) as error:
+        raise ValueError(
+            f"{path} is no recording ({str(error) or 'it is cut off'}); write the folder of voices anew"
+        ) from error
+    if form != (1, 16, RATE):
+        said = "{} channels of {} bits at {} Hz".format(*form)
+        raise ValueError(f"{path} has {said}; voices have 1 of 16 bits at {RATE} Hz, write their folder anew")
     return torch.from_numpy(np.frombuffer(data, "<i2").astype(np.float32) / 32767)

@@ -17,7 +17,7 @@ from .background import draw_background, light_of, paint_background, place_of
 from .chance import SPLITS, Split, chance, one_of
 from .drawing import rgb
 from .identity import Identity, Outfit, draw_outfits, draw_people
-from .motion import KINDS, PLACES, Place, Stage, draw_motion, kind_of, move, talking
+from .motion import KINDS, PLACES, TOGETHER, Place, Stage, draw_motion, kind_of, move, talking
 from .mouth import mouth_opening, speaking
 from .person import Light, Pose, paint_person
 from .prompt import describe
@@ -25,6 +25,7 @@ from .voices import OTHER_SOUNDS, RATE, voices_of
 
 MODES = ("one", "turns", "overlap", "silent")
 BINDINGS = ("own", "shuffled", "shared", "mute")
+LARGEST = {"width": 4096, "height": 4096, "frames": 10_000, "fps": 240, "reference_size": 4096}
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,11 @@ class WorldSpec:
             if wrong or not chosen:
                 said, choices = ", ".join(map(str, wrong)) or "none", ", ".join(map(str, possible))
                 raise ValueError(f"{name}: {said} cannot be drawn; choose among {choices}")
-        if small := {k: v for k, v in vars(self).items() if isinstance(v, int | float) and v < 1}:
-            raise ValueError(f"a world with {small} cannot be drawn; each of them should be at least 1")
+        if 1 in self.people and set(self.motions) <= set(TOGETHER):
+            raise ValueError(f"{', '.join(self.motions)} needs two people; add another motion, or ask for no 1 person")
+        for name, most in LARGEST.items():
+            if not 1 <= (value := getattr(self, name)) <= most:  # what is no number at all is not between them, either
+                raise ValueError(f"a world with {name} {value} cannot be drawn; choose from 1 to {most}")
 
     @property
     def stage(self) -> Stage:

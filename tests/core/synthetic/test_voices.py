@@ -1,11 +1,15 @@
 """Voices: as long as asked, at one level, the same from the same chance, and never of both splits."""
 
+import re
+import wave
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
 
 from byav_core.audio_file import read_audio
+from byav_core.synthetic import espeak, voices
 from byav_core.synthetic.chance import chance, split_of
 from byav_core.synthetic.sentences import SENTENCES
 from byav_core.synthetic.voices import (
@@ -83,6 +87,57 @@ def test_other_sounds_are_as_long_as_asked_and_at_the_level_of_speech(name):
 def test_a_folder_without_voices_is_named_with_what_makes_them(tmp_path):
     with pytest.raises(FileNotFoundError, match="synthetic voices"):
         FolderVoices(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content, said", [(b"", "it is cut off"), (b"no RIFF at all" * 9, "RIFF"), (None, "2 channels")]
+)
+def test_a_damaged_recording_is_named(content, said, tmp_path):
+    path = tmp_path / "train" / "en+f1-p2-s3_0.wav"
+    path.parent.mkdir()
+    if content is None:
+        _write_stereo(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"{re.escape(path.name)}.*{said}.*anew"):
+        FolderVoices(tmp_path).say(chance("a"), "en+f1-p2-s3", 0.1)
+
+
+def _write_stereo(path):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(bytes(4 * RATE))
+
+
+def test_all_voices_are_written_or_none(tmp_path, monkeypatch):
+    def spoken(folder, count=3):
+        for number in range(count):
+            path = Path(folder) / "train" / f"en_{number}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"sound")
+            yield path
+
+    def stopped(files):
+        yield next(iter(files))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(voices, "write_voices", spoken)
+    with pytest.raises(KeyboardInterrupt):
+        voices.write_all_voices(tmp_path, stopped)
+    assert not list(tmp_path.iterdir())
+    assert voices.write_all_voices(tmp_path) == voices.write_all_voices(tmp_path) == 3
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*")) == [
+        f"train/en_{number}.wav" for number in range(3)
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["train"]
+
+
+def test_espeak_without_its_data_is_said_before_it_ends_the_process(monkeypatch, tmp_path):
+    monkeypatch.setattr(espeak, "_find", lambda: ("libespeak-ng.so", str(tmp_path).encode()))
+    with pytest.raises(FileNotFoundError, match="there are no voices of eSpeak NG in .*anew"):
+        espeak.Espeak()
 
 
 def test_without_a_folder_there_is_babble():

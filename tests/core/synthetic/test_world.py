@@ -1,6 +1,10 @@
 """The world: the same bytes from the same seed, truth that agrees with the pixels, and a test split that is new."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +13,13 @@ from byav_core.clip import as_stored, check_sample, save_sample
 from byav_core.synthetic import WorldSpec, draw_scene
 from byav_core.synthetic.chance import split_of
 from byav_core.synthetic.identity import HAIRS, REDDEST, SHIRTS
+from byav_core.synthetic.motion import TOGETHER
 from byav_core.synthetic.mouth import mouth_opening
 from byav_core.synthetic.voices import OTHER_SOUNDS, RATE
 from byav_core.synthetic.world import BINDINGS, MODES, plan_scene
 from byav_core.types import Audio
 
+ROOT = Path(__file__).parents[3]
 TWO = WorldSpec(people=(2,))
 TALKING = replace(TWO, modes=("overlap",), sounds=("speech",), bindings=("own",))
 APART = ("still", "swaying", "nodding", "turning")
@@ -40,6 +46,34 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     (tmp_path / "again").mkdir()
     one, again = save_sample(draw_scene(5, TWO), tmp_path), save_sample(draw_scene(5, TWO), tmp_path / "again")
     assert one.read_bytes() == again.read_bytes()
+
+
+ALL_SCENES = """
+import hashlib, pathlib, sys, torch
+from byav_core.clip import save_sample
+from byav_core.synthetic import WorldSpec, draw_scene
+from byav_core.synthetic.motion import KINDS, TOGETHER
+torch.set_num_threads(int(sys.argv[2]))
+for people in range(1, 7):
+    for motion in KINDS:
+        if people > 1 or motion not in TOGETHER:
+            sample = draw_scene(people, WorldSpec(people=(people,), motions=(motion,), frames=5))
+            path = save_sample(sample, pathlib.Path(sys.argv[1]))
+            print(people, motion, hashlib.sha256(path.read_bytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_bytes_for_all_numbers_of_people_in_all_motions(tmp_path):
+    """However many threads they have, and whatever order Python gives its sets."""
+
+    def drawn(threads):
+        command = [sys.executable, "-c", ALL_SCENES, str(tmp_path), threads]
+        surroundings = os.environ | {"PYTHONHASHSEED": threads}
+        return subprocess.run(command, cwd=ROOT, env=surroundings, check=True, capture_output=True, text=True).stdout
+
+    one = drawn("1")
+    assert one == drawn("3") and len(set(one.splitlines())) == 7 * 6 - len(TOGETHER)
 
 
 def test_what_was_drawn_before_makes_no_difference():
@@ -267,7 +301,13 @@ def test_train_and_test_share_nothing():
         ({"motions": ("flying",)}, "motions: flying cannot be drawn; choose among still"),
         ({"modes": ()}, "modes: none cannot be drawn"),
         ({"bindings": ("wrong",)}, "bindings: wrong"),
-        ({"frames": 0}, "{'frames': 0}"),
+        ({"motions": ("crossing",), "people": (2, 1)}, "crossing needs two people; add another motion"),
+        ({"frames": 0}, "a world with frames 0 cannot be drawn; choose from 1 to 10000"),
+        ({"width": -96}, "width -96"),
+        ({"height": 10**9}, "height 1000000000 cannot be drawn; choose from 1 to 4096"),
+        ({"fps": float("nan")}, "fps nan"),
+        ({"fps": float("inf")}, "fps inf"),
+        ({"fps": 1e5}, "fps 100000.0 cannot be drawn; choose from 1 to 240"),
         ({"voices": "/no/such/folder"}, "there are no voices in /no/such/folder"),
     ],
 )
