@@ -6,6 +6,7 @@ needs them, after what can be checked without them.
 
 import argparse
 import logging
+import math
 import os
 import signal
 import sys
@@ -184,8 +185,7 @@ def sheet(options: argparse.Namespace) -> None:
     from .synthetic import draw_scene
     from .synthetic.sheet import contact_sheet
 
-    if options.out.suffix.lower() != ".png":
-        raise ValueError(f"{options.out} should end in .png; rename it")
+    _check_picture(options.out)
     world = _world(options)
     samples = (draw_scene(seed, world) for seed in range(options.seed, options.seed + options.count))
     contact_sheet(samples, options.shown, options.zoom).save(options.out)
@@ -237,6 +237,8 @@ def experiments(options: argparse.Namespace) -> None:
     if options.report:
         print("wrote " + ", ".join(str(path) for path in write_report(options.out)))
         return
+    if options.sheet:
+        _check_picture(options.sheet)
     for path in (options.out, options.sheet or options.out):
         if not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"there is no folder {path.absolute().parent} for {path.name}; make it first")
@@ -401,7 +403,7 @@ def _add_experiments(command: argparse.ArgumentParser) -> None:
     add("--guidance", type=float, nargs=2, default=[1.0, 2.5], metavar=("TEXT", "AUDIO"), help="(1 2.5)")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes, by default one for each core")
     add("--out", type=Path, default=Path("docs/experiments.json"), help="results (docs/experiments.json)")
-    add("--resume", action="store_true", help="keep what is measured already")
+    add("--resume", action="store_true", help="leave out what is measured over as many scenes and seeds")
     add("--sheet", type=Path, help="measure nothing, a contact sheet (.png) of films of the first condition chosen")
     add("--report", action="store_true", help="measure nothing, write tables and plots beside the results")
 
@@ -431,6 +433,11 @@ def _check_outputs(video: Path, film: Path | None, latents: Path | None = None) 
         _check_writable(path)
     if film is not None and film.absolute() == video.absolute():
         raise ValueError(f"--out and --film are both {video}; name two files")
+
+
+def _check_picture(path: Path) -> None:
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"{path} should end in .png; rename it")
 
 
 def _check_writable(path: Path) -> None:
@@ -672,8 +679,9 @@ def _setup(options: argparse.Namespace) -> "Setup":
         if getattr(options, name) < 1:
             raise ValueError(f"--{name} {getattr(options, name)} is too few; choose 1 or more")
     weights = [(name, file) for name, _, file in (given.partition("=") for given in options.weights)]
-    if wrong := [name for name, file in weights if not file]:
-        raise ValueError(f"--weights {wrong[0]} names no file; write NAME=FILE")
+    _check_ablations(weights)
+    if not all(map(math.isfinite, options.guidance)):
+        raise ValueError(f"--guidance {' '.join(map(str, options.guidance))} is no pair of numbers; try 1 2.5")
     return Setup(
         ((MAIN, options.model), *weights),
         options.voices,
@@ -683,6 +691,20 @@ def _setup(options: argparse.Namespace) -> "Setup":
         options.face_model,
         options.speech_model,
     )
+
+
+def _check_ablations(weights: "Sequence[tuple[str, str]]") -> None:
+    from .benchmark.conditions import CONDITIONS
+    from .benchmark.experiments import MAIN
+
+    known = sorted({told.model for told in CONDITIONS.values()} - {MAIN})
+    for name, file in weights:
+        if not file:
+            raise ValueError(f"--weights {name} names no file; write NAME=FILE")
+        if name not in known:
+            raise ValueError(f"--weights {name}: no condition needs weights of that name; choose among {known}")
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"--weights {name}: there is no file {file}")
 
 
 @contextmanager
