@@ -44,7 +44,8 @@ def train(config: TrainingConfig, number: int, *, resume: bool = False, source: 
     """Trains stage 1, 2 or 3 and gives the file with its weights.
 
     resume: go on from the last state on disk, if there is one. source: other clips than the configuration names.
-    Raises FileNotFoundError when what the stage starts from is not there, FloatingPointError when a loss is no number.
+    Raises FileNotFoundError when what the stage starts from is not there, FloatingPointError when a loss or a
+    gradient is no number: what is on disk stays as it was.
     """
     stage = config.stage(number)
     models = starting_models(config, number)
@@ -178,35 +179,47 @@ class Run:
         return self.config.weights(self.number)
 
     def _step(self, step: int, batches: Iterator[tuple[int, Batch]]) -> dict[str, float]:
-        """All passes of a step, then the optimiser. Gives the means over all passes of all processes."""
+        """All passes of a step, then the optimiser. Gives the means over all passes of all processes.
+
+        Raises FloatingPointError, before anything has learnt from it, when a loss or a gradient is no number.
+        """
         accelerator, stage = self.accelerator, self.stage
         rate = stage.learning_rate * course(step, stage.steps, stage.warm_up)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        found, norm = [], 0.0
+        found, means = [], {}
         for _ in range(accelerator.gradient_accumulation_steps):
             number, batch = next(batches)
             with accelerator.accumulate(self.step_module):
                 generator = torch.Generator().manual_seed(seed_of(self.config.seed, "step", number))
                 losses = self.step_module(batch, generator)
+                found.append(_vector(losses))
+                if accelerator.sync_gradients:  # before the last backward, in which DeepSpeed's optimiser steps
+                    means = self._means(step, found)
                 accelerator.backward(losses["total"])
-                if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_(self.trained, self.config.gradient_clip)
-                for optimizer in self.optimizers:
-                    optimizer.step()
-                    optimizer.zero_grad()
-            found.append(_vector(losses))
+        norm = _number(accelerator.clip_grad_norm_(self.trained, self.config.gradient_clip))
+        self._check_finite(step, "gradient", norm)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         if self.average:
             self.average.step(self.trained)
-        means = accelerator.gather(torch.stack(found)).nanmean(dim=0).tolist()
-        values = {name: value for name, value in zip(LOGGED, means, strict=True) if not math.isnan(value)}
-        if not math.isfinite(values.get("total", math.nan)):
+        return means | {"learning_rate": rate, "gradient_norm": norm}
+
+    def _means(self, step: int, found: Sequence[Tensor]) -> dict[str, float]:
+        """Over all passes of all processes; of what not every pass measures, over those that did."""
+        passes = self.accelerator.gather(torch.stack(found))
+        self._check_finite(step, "loss", *passes[:, LOGGED.index("total")].tolist())
+        means = zip(LOGGED, passes.nanmean(dim=0).tolist(), strict=True)
+        return {name: value for name, value in means if not math.isnan(value)}
+
+    def _check_finite(self, step: int, what: str, *values: float) -> None:
+        if not all(map(math.isfinite, values)):
             raise FloatingPointError(
-                f"the loss of step {step + 1} of {self.stage.name} is no number; lower the learning rate, or train in "
-                'precision "no", and go on from the last state'
+                f"the {what} of step {step + 1} of {self.stage.name} is no number; lower the learning rate, or train "
+                'in precision "no", and go on from the last state'
             )
-        return values | {"learning_rate": rate, "gradient_norm": _number(norm)}
 
     def _report(self, done: int, values: dict[str, float], journal: Journal | None) -> None:
         every, last = self.config.every, done == self.stage.steps

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from byav_core.training import trainer
 from byav_core.training.config import Data, Every, TrainingConfig
 from byav_core.training.journal import read_journal
 from byav_core.training.stages import STAGES, Drops
+from byav_core.training.step import TrainingStep
 from byav_core.training.trainer import train
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,6 +51,16 @@ def training(small_config, examples, tmp_path, monkeypatch):
 
 class Killed(Exception):
     pass
+
+
+def nan_loss(step, losses):
+    return losses | {"total": losses["total"] * float("nan")}
+
+
+def nan_gradient(step, losses):
+    """The derivative of a root is infinite at zero."""
+    trained = next(p for p in step.parameters() if p.requires_grad)
+    return losses | {"total": losses["total"] + (0 * trained.sum()).sqrt()}
 
 
 def stopped_after(steps, monkeypatch):
@@ -120,6 +132,29 @@ def test_a_loss_that_is_no_number_stops_the_training(training, squares):
     config = training(stages=tuple(brief(stage, learning_rate=1e30, warm_up=0) for stage in STAGES))
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         train(replace(config, gradient_clip=1e30), 1, source=squares)
+
+
+@pytest.mark.parametrize("step", [3, 6], ids=["in the middle", "at the end"])
+@pytest.mark.parametrize("poison", [nan_loss, nan_gradient])
+def test_nothing_learns_from_a_pass_that_is_no_number(poison, step, training, squares, monkeypatch):
+    """One pass of two; the other one is well."""
+    plain, passes = TrainingStep.forward, count(1)
+
+    def poisoned(self, *arguments):
+        losses = plain(self, *arguments)
+        return poison(self, losses) if next(passes) == 2 * step - 1 else losses
+
+    monkeypatch.setattr(TrainingStep, "forward", poisoned)
+    config, learnt = training(), []
+    monkeypatch.setattr(trainer.EMAModel, "step", lambda *_: learnt.append(step))
+    with pytest.raises(FloatingPointError, match=f"of step {step} of stage 1 is no number; lower the learning rate"):
+        train(config, 1, source=squares)
+    before = (step - 1) // 2 * 2  # saved every two steps
+    assert len(learnt) == step - 1
+    assert load_models(config.weights(1)).config.trained == f"stage 1, step {before} of 6"
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(config.weights(1)).values())
+    states = sorted((Path(config.output) / "states" / "stage-1").iterdir())
+    assert states[-1].name == f"step-{before:06}"
 
 
 def test_workers_change_nothing(training, squares, tmp_path):
