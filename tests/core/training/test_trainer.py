@@ -112,6 +112,15 @@ def test_a_stage_waits_for_the_one_before(training, squares):
         train(training(), 2, source=squares)
 
 
+def test_a_stage_waits_for_the_end_of_the_one_before(training, squares, monkeypatch):
+    config = training()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        stopped_after(3, patch)
+        train(config, 1, source=squares)
+    with pytest.raises(ValueError, match="not finished, .* stage 1, step 2 of 6; go on with --stage 1 --resume first"):
+        train(config, 2, source=squares)
+
+
 def test_only_the_last_states_stay_on_disk(training, squares, tmp_path):
     config = training(every=Every(sheet=0, save=1, keep=2), stages=tuple(brief(s, steps=3) for s in STAGES))
     train(config, 1, source=squares)
@@ -121,11 +130,35 @@ def test_only_the_last_states_stay_on_disk(training, squares, tmp_path):
     ]
 
 
-def test_training_from_the_beginning_forgets_what_was_there(training, squares):
+def test_what_was_trained_is_neither_lost_nor_mixed_with_another_training(training, squares):
+    """Beginning anew would lose its states; going on with other values would be neither the one nor the other."""
     config = training(stages=tuple(brief(stage, steps=2) for stage in STAGES))
     train(config, 1, source=squares)
-    train(replace(config, seed=7), 1, source=squares)
-    assert len(read_journal(Path(config.output) / "stage-1.jsonl")) == 2
+    with pytest.raises(FileExistsError, match="states up to step 2 in .*stage-1; go on with --resume, or remove"):
+        train(config, 1, source=squares)
+    longer = training(seed=7, ema=0.5, stages=tuple(brief(stage, steps=3) for stage in STAGES))
+    with pytest.raises(ValueError) as refused:
+        train(longer, 1, resume=True, source=squares)
+    for change in ("ema was 0.999 and is now 0.5", "seed was 42 and is now 7", "stage.steps was 2 and is now 3"):
+        assert change in str(refused.value)
+    assert "anew" in str(refused.value) and "rows" not in str(refused.value)
+
+    as_well = replace(config, workers=1, gradient_checkpointing=True, every=Every(log=2, sheet=0, save=1, keep=1))
+    train(as_well, 1, resume=True, source=squares)
+    Path(config.output, "states").rename(Path(config.output, "earlier"))
+    train(longer, 1, source=squares)
+    assert len(read_journal(Path(config.output) / "stage-1.jsonl")) == 3
+
+
+def test_a_state_cut_short_is_left_out_for_the_one_before(training, squares, tmp_path, caplog):
+    config = training(every=Every(sheet=0, save=1, keep=2), stages=tuple(brief(s, steps=3) for s in STAGES))
+    whole = load_file(train(config, 1, source=squares))
+    cut = tmp_path / "out" / "states" / "stage-1" / "step-000003" / "model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:1000])
+    again = load_file(train(config, 1, resume=True, source=squares))
+    assert f"{cut} is not whole and is left out" in caplog.text
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert len(read_journal(Path(config.output) / "stage-1.jsonl")) == 3
 
 
 def test_a_loss_that_is_no_number_stops_the_training(training, squares):
@@ -166,13 +199,19 @@ def test_workers_change_nothing(training, squares, tmp_path):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_passes_of_other_sizes_share_the_same_number_of_clips(training, squares):
-    logs = []
-    for rows in (2, 4):
+def test_passes_of_other_sizes_share_the_same_number_of_clips(training, squares, monkeypatch):
+    plain, seen = TrainingStep.forward, []
+
+    def counted(self, batch, generator):
+        seen.append(len(batch.names))
+        return plain(self, batch, generator)
+
+    monkeypatch.setattr(TrainingStep, "forward", counted)
+    for rows, passes in ((1, [1, 1, 1, 1]), (2, [2, 2]), (4, [4])):
         config = training(rows=rows, output=training().output + str(rows))
-        train(replace(config, stages=tuple(brief(s, steps=1) for s in STAGES)), 1, source=squares)
-        logs.append(read_journal(Path(config.output) / "stage-1.jsonl"))
-    assert all(len(log) == 1 for log in logs)
+        train(replace(config, stages=tuple(brief(s, steps=2) for s in STAGES)), 1, source=squares)
+        assert seen == passes * 2
+        seen.clear()
 
 
 def test_a_contact_sheet_shows_each_clip_twice(training, squares, tmp_path):
