@@ -224,6 +224,8 @@ def train_tiny(options: argparse.Namespace) -> None:
     from .training.from_nothing import train_tiny as train_all
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
+    if options.processes is not None and options.processes < 1:
+        raise ValueError(f"--processes {options.processes} is too few; choose 1 or more")
     recipe = quick_recipe() if options.quick else whole_recipe()
     made = train_all(options.folder, recipe, options.processes, _say)
     size = sum(path.stat().st_size for path in made) / 1e6
@@ -725,6 +727,8 @@ def _memory(config: "TrainingConfig", gpus: int) -> str:
     from .training.memory import table
     from .types import Clip
 
+    if gpus < 1:
+        raise ValueError(f"--gpus {gpus} is too few; choose 1 or more")
     model = PRESETS[config.model]()
     clip = Clip(model.transformer.sample_frames, model.video.sample_height, model.video.sample_width, model.fps)
     return table(config, model, clip, gpus)
