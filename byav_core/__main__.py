@@ -6,6 +6,7 @@ needs them, after what can be checked without them.
 
 import argparse
 import logging
+import math
 import os
 import signal
 import sys
@@ -238,6 +239,8 @@ def train_tiny(options: argparse.Namespace) -> None:
     from .training.from_nothing import train_tiny as train_all
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
+    if options.processes is not None and options.processes < 1:
+        raise ValueError(f"--processes {options.processes} is too few; choose 1 or more")
     recipe = quick_recipe() if options.quick else whole_recipe()
     made = train_all(options.folder, recipe, options.processes, _say)
     size = sum(path.stat().st_size for path in made) / 1e6
@@ -251,9 +254,10 @@ def experiments(options: argparse.Namespace) -> None:
     if options.report:
         print("wrote " + ", ".join(str(path) for path in write_report(options.out)))
         return
-    for path in (options.out, options.sheet or options.out):
-        if not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"there is no folder {path.absolute().parent} for {path.name}; make it first")
+    if options.sheet:
+        _check_output(options.sheet, ".png")
+    else:
+        _check_output(options.out, ".json")
 
     from .benchmark.experiments import chosen, film_sheet, run
 
@@ -423,7 +427,7 @@ def _add_experiments(command: argparse.ArgumentParser) -> None:
     add("--guidance", type=float, nargs=2, default=[1.0, 2.5], metavar=("TEXT", "AUDIO"), help="(1 2.5)")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes, by default one for each core")
     add("--out", type=Path, default=Path("docs/experiments.json"), help="results (docs/experiments.json)")
-    add("--resume", action="store_true", help="keep what is measured already")
+    add("--resume", action="store_true", help="leave out what is measured over as many scenes and seeds")
     add("--sheet", type=Path, help="measure nothing, a contact sheet (.png) of films of the first condition chosen")
     add("--report", action="store_true", help="measure nothing, write tables and plots beside the results")
 
@@ -708,8 +712,9 @@ def _setup(options: argparse.Namespace) -> "Setup":
         if getattr(options, name) < 1:
             raise ValueError(f"--{name} {getattr(options, name)} is too few; choose 1 or more")
     weights = [(name, file) for name, _, file in (given.partition("=") for given in options.weights)]
-    if wrong := [name for name, file in weights if not file]:
-        raise ValueError(f"--weights {wrong[0]} names no file; write NAME=FILE")
+    _check_ablations(weights)
+    if not all(map(math.isfinite, options.guidance)):
+        raise ValueError(f"--guidance {' '.join(map(str, options.guidance))} is no pair of numbers; try 1 2.5")
     return Setup(
         ((MAIN, options.model), *weights),
         options.voices,
@@ -719,6 +724,20 @@ def _setup(options: argparse.Namespace) -> "Setup":
         options.face_model,
         options.speech_model,
     )
+
+
+def _check_ablations(weights: "Sequence[tuple[str, str]]") -> None:
+    from .benchmark.conditions import CONDITIONS
+    from .benchmark.experiments import MAIN
+
+    known = sorted({told.model for told in CONDITIONS.values()} - {MAIN})
+    for name, file in weights:
+        if not file:
+            raise ValueError(f"--weights {name} names no file; write NAME=FILE")
+        if name not in known:
+            raise ValueError(f"--weights {name}: no condition needs weights of that name; choose among {known}")
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"--weights {name}: there is no file {file}")
 
 
 @contextmanager
@@ -739,6 +758,8 @@ def _memory(config: "TrainingConfig", gpus: int) -> str:
     from .training.memory import table
     from .types import Clip
 
+    if gpus < 1:
+        raise ValueError(f"--gpus {gpus} is too few; choose 1 or more")
     model = PRESETS[config.model]()
     clip = Clip(model.transformer.sample_frames, model.video.sample_height, model.video.sample_width, model.fps)
     return table(config, model, clip, gpus)

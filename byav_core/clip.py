@@ -179,9 +179,20 @@ def read_manifest(path: str | Path) -> tuple[Entry, ...]:
 
 def _entry(line: str, place: str) -> Entry:
     try:
-        return Entry(**json.loads(line))
-    except (TypeError, json.JSONDecodeError) as error:
+        said = json.loads(line)
+        return Entry(**{**said, "characters": _characters(said, place)})
+    except (TypeError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{place} describes no sample ({error}); write the manifest anew") from error
+
+
+def _characters(said: dict, place: str) -> int:
+    characters = said["characters"]
+    if type(characters) is not int or characters < 1:
+        raise ValueError(
+            f"{place}: {said.get('name')} has {characters!r} characters; it should be a whole number of at least 1; "
+            "write the manifest anew"
+        )
+    return characters
 
 
 def _sample(tensors: dict[str, Tensor], said: dict) -> Sample:

@@ -97,6 +97,7 @@ CONDITIONS: Mapping[str, Condition] = {
     "four, true masks": Condition("four people, fine masks", "four", router="fixed"),
     "three, true video": Condition("three people, ceiling", "three", filmed="drawn"),
     "four, true video": Condition("four people, ceiling", "four", filmed="drawn"),
-    "without eq. 3 and 4": Condition("trained without smoothness over space, time and layers", model="no eq. 3 and 4"),
+    "with eq. 3 and 4": Condition("the router trained on alone, with both", model="eq. 3 and 4"),
+    "without eq. 3 and 4": Condition("as long without them", model="no eq. 3 and 4"),
     "n classes": Condition("what the background's class has goes to the characters", refinement="no background"),
 }

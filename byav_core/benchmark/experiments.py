@@ -24,7 +24,7 @@ from ..training.example import Staged, seed_of
 from ..types import TokenGrid
 from .conditions import CONDITIONS
 from .film import Film, Studio
-from .results import read_results, write_results
+from .results import read_results, run_file, write_results
 from .scenes import HeldOut, held_out
 from .scores import Scores, added, response, score
 from .statistics import measured
@@ -77,11 +77,11 @@ def chosen(patterns: Sequence[str], scenes: int, seeds: int, models: Collection[
         names, _, extent = pattern.partition(":")
         fitting = [name for name in CONDITIONS if fnmatchcase(name, names)]
         if not fitting:
-            raise ValueError(f"no condition is named {names!r}; choose among {', '.join(CONDITIONS)}")
+            raise ValueError(f"no condition is named {names!r}; choose among {_quoted(CONDITIONS)}")
         runs |= {name: Run(name, *_extent(extent, scenes, seeds)) for name in fitting}
     possible = tuple(runs[name] for name in CONDITIONS if name in runs and CONDITIONS[name].model in models)
     if not possible:
-        raise ValueError(f"{', '.join(runs)} need other weights; name them with --weights NAME=FILE")
+        raise ValueError(f"{_quoted(runs)} need other weights; name them with --weights NAME=FILE")
     return possible
 
 
@@ -94,14 +94,15 @@ def run(
     resume: bool = False,
     on_film: OnFilm = lambda condition: None,
 ) -> dict:
-    """Measures and writes after every condition; what `out` holds of the same setup already is kept with `resume`.
+    """Measures and writes after every condition. Other conditions that `out` holds stay there; with `resume`, what was
+    measured over as many scenes and seeds is not measured again.
 
-    Raises ValueError when it holds results of another.
+    Raises ValueError when it holds results of another setup.
     """
-    report = _earlier(out, setup) if resume else {"measured": about(setup), "runs": {}, "conditions": {}}
+    report = _earlier(out, setup)
     with processes(workers) as pools:
         for one in runs:
-            if report["runs"].get(one.condition) == _extent_of(one):
+            if resume and report["runs"].get(one.condition) == _extent_of(one):
                 continue
             found = measure(setup, one, pools, on_film)
             report["conditions"][one.condition] = found
@@ -189,6 +190,7 @@ def about(setup: Setup) -> dict[str, object]:
         "model": config.name,
         "trained": config.trained,
         "weights": {name: _sign(path) for name, path in setup.models},
+        "companions": _sign_companions(),
         "speech": "eSpeak NG, voices never trained with" if setup.voices else "built-in babble",
         "video": f"{config.video.sample_width}x{config.video.sample_height}, "
         f"{config.transformer.sample_frames} frames at {config.fps:g} a second",
@@ -246,8 +248,8 @@ def _earlier(out: Path, setup: Setup) -> dict:
     odd += [f"weights of {name}" for name, sign in here["weights"].items() if there["weights"].get(name, sign) != sign]
     if odd:
         raise ValueError(
-            f"{out} was measured with other settings ({', '.join(sorted(odd))}); leave --resume out to begin anew, or "
-            "write into another file"
+            f"{out} was measured with other settings ({', '.join(sorted(odd))}); write into another file with "
+            f"--out, or remove {out} and {run_file(out).name} to begin anew"
         )
     report["measured"]["weights"] |= here["weights"]
     return report
@@ -257,6 +259,17 @@ def _sign(models: str) -> str:
     """The beginning of the hash of a weights file; of none where weights follow from a seed or fill a folder."""
     path = TINY if models == "tiny" else Path(models)
     return sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
+
+
+def _sign_companions() -> str:
+    """The same of what the tiny model has beside it in the box."""
+    files = sorted(TINY.parent.glob("tiny_*.safetensors"))
+    return sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+
+
+def _quoted(names: Collection[str]) -> str:
+    """Apart from each other, though there are commas in them."""
+    return ", ".join(f"{name!r}" for name in names)
 
 
 def _processor() -> str:

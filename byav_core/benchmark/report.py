@@ -26,7 +26,9 @@ MEANINGS = {
     "prompt": "share of its words (hair, shirts, place) that are read back from the pixels",
     "iou": "intersection over union of masks with the truth, over all layers, in the last third of the steps",
     "iou seen": "the same of the last masks with the people found in the film itself, wherever they are",
-    "flicker": "tokens won or lost by a mask from one latent frame to the next, as a share of its own",
+    "flicker": "tokens won or lost by a mask from one latent frame to the next, as a share of its own; people move",
+    "passes, CPU seconds": "of the network, and of masks and denoising together; the latter vary with what else the "
+    "machine does",
 }
 
 
@@ -45,7 +47,8 @@ def tables() -> tuple[Table, ...]:
     ]
     response = ("response/own", "response/true", "binding/own", "own voice/own", "leak/own")
     short = ("binding/own", "identity/own", "joint/own", "binding/true", "identity/true", "joint/true")
-    cost = ("CPU seconds", "passes", "iou", "iou seen", "flicker")
+    cost = ("passes", "CPU seconds", "iou", "iou seen", "flicker")
+    masks = ("iou", "iou seen", "flicker", "flicker, true masks")
     routers = ("intra", "intra, refined", "pre", "post", "true masks", "union", "uniform")
     return (
         *content,
@@ -53,13 +56,13 @@ def tables() -> tuple[Table, ...]:
         Table("Routers: what they find and what they cost", routers, ("joint/own", "joint/true", *cost)),
         Table("People close: fine masks and boxes", ("close,*",), (*short, "iou")),
         Table("People moving: 3D and 2D masks", ("moving,*", "standing,*"), (*short, "iou")),
-        Table("More people than in training", ("three*", "four*"), (*short, "layout/own", "iou")),
+        Table("Three people, and four", ("three*", "four*"), (*short, "layout/own", "iou")),
         Table(
             "Eq. 3 and 4, and the background's class",
-            ("intra", "without eq. 3 and 4", "n classes"),
-            (*short, "iou", "flicker"),
+            ("intra", "with eq. 3 and 4", "without eq. 3 and 4", "n classes"),
+            (*short, "iou", "flicker", "flicker, true masks"),
         ),
-        Table("Masks", ("intra*", "true masks", "post", "pre", "union"), ("iou", "iou seen", "flicker")),
+        Table("Masks", ("intra*", "true masks", "post", "pre", "union"), masks),
     )
 
 
@@ -77,13 +80,16 @@ def as_markdown(report: Mapping, plots: Sequence[str] = ()) -> str:
     found: Found = report["conditions"]
     parts = [
         "# What was measured",
-        "Made by `python -m byav_core experiments` and `python -m byav_core experiments --report`; the numbers are in "
+        "Made by the command at the end and `python -m byav_core experiments --report`; the numbers are in "
         "`experiments.json`. Held-out scenes of the drawn world: people, voices, places and motions never trained "
         "with. In brackets the 95 % confidence interval, by a bootstrap over scenes; the last column says how many "
-        "scenes, times seeds. Where intervals overlap, nothing is shown either way.",
+        "scenes, times seeds: 64x3 unless the command says otherwise. Where intervals overlap, nothing is shown either "
+        "way.",
         _facts(report),
         "\n".join(f"- **{name}**: {meaning}" for name, meaning in MEANINGS.items()),
         "## What was aimed at",
+        "Not certain: the bound lies within the interval. That of a difference is as wide as if its two sides had been "
+        "measured on scenes of their own.",
         _goals(found),
         *(f"![{Path(plot).stem.replace('_', ' ')}]({plot})" for plot in plots),
     ]
@@ -94,7 +100,19 @@ def as_markdown(report: Mapping, plots: Sequence[str] = ()) -> str:
                 f"## {table.title}",
                 _grid(["", *table.metrics, "scenes"], [_row(n, table, report) for n in rows]),
             ]
-    return "\n\n".join([*parts, "## Masks by step and layer", *_steps(found)]) + "\n"
+    parts += ["## Masks by step and layer", *_steps(found), "## The command", f"```\n{as_command(report)}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_command(report: Mapping) -> str:
+    """What measures all of it again. FOLDER: what `synthetic voices` made. FILE: weights that are not in the box."""
+    about = report["measured"]
+    voices = ["--voices FOLDER"] if about.get("speech", "").startswith("eSpeak") else []
+    weights = [f'--weights "{name}=FILE"' for name in about.get("weights", {}) if name != "main"]
+    guidance = " ".join(f"{scale:g}" for scale in about["guidance"].values())
+    how = f"--steps {about['steps']} --scheduler {about['scheduler']} --guidance {guidance}"
+    runs = [f'"{name}:{one["scenes"]}x{one["seeds"]}"' for name, one in report["runs"].items()]
+    return " \\\n    ".join(["python -m byav_core experiments", *voices, *weights, how, "--conditions", *runs])
 
 
 def draw_plots(found: Found, source: Path) -> tuple[Path, ...]:
@@ -158,8 +176,8 @@ def _goals(found: Found) -> str:
     for goal in GOALS:
         reading = goal.reading(found)
         if reading is not None:
-            verdict = "yes" if goal.reached(reading) else "no"
-            rows.append([goal.claim, goal.condition, goal.metric, goal.wanted, f"{reading:.2f}", verdict])
+            told = f"{reading.value:.2f} [{reading.low:.2f}, {reading.high:.2f}]"
+            rows.append([goal.claim, goal.condition, goal.metric, goal.wanted, told, goal.verdict(reading)])
     return _grid(["claim", "condition", "metric", "wanted", "found", "reached"], rows)
 
 

@@ -1,6 +1,7 @@
 """All that is read from a film, as counts that can be added over scenes and seeds.
 
-At "true" the read-outs look where people truly are, at "own" where the masks of the film say that they are.
+At "true" the read-outs look where people truly are, at "own" where the masks of the film say that they are, if they
+say anything: masks that are the same for all do not.
 """
 
 from collections import defaultdict
@@ -56,7 +57,8 @@ def score(film: Film, scene: HeldOut, grid: TokenGrid) -> Scores:
     if film.frames is None:
         return found
     templates = head_templates(scene, suspects(scene))
-    for place, masks in (("true", scene.sample.masks), ("own", film.masks)):
+    places = {"true": scene.sample.masks} | ({"own": film.masks} if _tell_apart(film.masks) else {})
+    for place, masks in places.items():
         voices = hear(film, masks, scene)
         misfit = recognise(film.frames, masks, scene.visible, templates)
         seen = [templates.keys[i] for i in misfit.argmin(dim=1)]
@@ -65,6 +67,10 @@ def score(film: Film, scene: HeldOut, grid: TokenGrid) -> Scores:
         here["layout"] = _layout(misfit, masks, scene)
         found |= {f"{name}/{place}": value for name, value in here.items()}
     return found
+
+
+def _tell_apart(masks: Float[Tensor, "n f H W"]) -> bool:
+    return len(masks) == 1 or not torch.allclose(masks, masks[:1].expand_as(masks))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,34 @@ from typing import Any, Literal
 
 from ..config import PRESETS, build
 from ..synthetic import WorldSpec
+from .ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, BELOW_1, check_ranges
 from .stages import STAGES, Stage
+
+CONFIGS = Path(__file__).parent / "configs"
+OF_DATA = {
+    "drawn": AT_LEAST_0,
+    "people": AT_LEAST_1,
+    "first_seed": AT_LEAST_0,
+    "frames": AT_LEAST_1,
+    "lips": AT_LEAST_0,
+}
+OF_EVERY = {
+    "log": AT_LEAST_1,
+    "sheet": AT_LEAST_0,
+    "save": AT_LEAST_1,
+    "keep": AT_LEAST_1,
+    "clips": AT_LEAST_0,
+    "sampling_steps": AT_LEAST_1,
+}
+OF_TRAINING = {
+    "rows": AT_LEAST_1,
+    "betas": BELOW_1,
+    "weight_decay": AT_LEAST_0,
+    "gradient_clip": ABOVE_0,
+    "ema": BELOW_1,
+    "seed": AT_LEAST_0,
+    "workers": AT_LEAST_0,
+}
 
 
 @dataclass(frozen=True)
@@ -18,8 +45,9 @@ class Data:
 
     frames: of each drawn clip, as many as the model's if None; a training may begin on stills, and another one go on
     from its weights. motions, backgrounds, modes, sounds, bindings: of the drawn world, everything it has if empty.
-    keep: whether what the frozen encoders see is kept on disk; scenes are then drawn once. encode_on: the device of
-    the encoders; on "cpu" the workers share the work.
+    lips: how much more lips count than the rest of a face where the dynamic mask loss looks at faces.
+    keep: whether what the frozen encoders see is kept on disk; scenes are then drawn once. At the
+    paper's size a clip takes some 50 MB. encode_on: the device of the encoders; on "cpu" the workers share the work.
     """
 
     folder: str | None = None
@@ -33,10 +61,15 @@ class Data:
     modes: tuple[str, ...] = ()
     sounds: tuple[str, ...] = ()
     bindings: tuple[str, ...] = ()
+    lips: float = 3.0
     keep: bool = True
     encode_on: str = "cpu"
 
     def __post_init__(self):
+        """Raises ValueError for numbers out of their ranges, and for samples from nowhere or from two places."""
+        check_ranges(self, OF_DATA, "data:")
+        if not self.people:
+            raise ValueError("data: people names no number; name how many people a drawn scene has, such as [1, 2]")
         if (self.folder is None) == (self.drawn == 0):
             raise ValueError("data needs either a folder of samples or a number of scenes to be drawn, one of the two")
 
@@ -61,6 +94,9 @@ class Every:
     keep: int = 2
     clips: int = 4
     sampling_steps: int = 20
+
+    def __post_init__(self):
+        check_ranges(self, OF_EVERY, "every:")
 
 
 @dataclass(frozen=True)
@@ -99,7 +135,11 @@ class TrainingConfig:
     every: Every = field(default_factory=Every)
 
     def __post_init__(self):
-        """Raises ValueError for a model that is none, and for batches that do not divide into passes."""
+        """Raises ValueError for numbers out of their ranges, for a model that is none, and for batches that do not
+        divide into passes."""
+        check_ranges(self, OF_TRAINING, "training:")
+        if len(self.betas) != 2:
+            raise ValueError(f"training: betas is {self.betas}; it should be two numbers, such as [0.9, 0.95]")
         if self.model not in PRESETS:
             raise ValueError(f"there is no model {self.model!r}; choose one of {', '.join(PRESETS)}")
         if not self.numbers or self.first_stage < 1:
@@ -135,18 +175,29 @@ def read_training(path: str | Path) -> TrainingConfig:
 
     Raises FileNotFoundError, and ValueError naming the field that is unknown, missing or of another kind.
     """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name the training configuration in it")
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no training configuration {path}")
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    except ValueError as error:  # of JSON or of UTF-8
+        raise ValueError(f"{path} is not JSON in UTF-8: {error}") from error
     if isinstance(values, dict):
-        values["stages"] = _stages(values.get("stages", {}))
+        if missing := [name for name in ("data", "output") if name not in values]:
+            raise ValueError(f"{path} says no {' and no '.join(missing)}; the files in {CONFIGS} show how")
+        try:
+            values["stages"] = _stages(values.get("stages", {}))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     return build(TrainingConfig, values, str(path))
 
 
-def _stages(changes: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _stages(changes: Any) -> list[dict[str, Any]]:
+    if not isinstance(changes, dict) or not all(isinstance(one, dict) for one in changes.values()):
+        raise ValueError(
+            f'stages is {json.dumps(changes)}; say what is unlike the paper, such as {{"stage 1": {{"steps": 100}}}}'
+        )
     if unknown := sorted(set(changes) - {stage.name for stage in STAGES}):
         raise ValueError(f"there are no stages {unknown}; there are {', '.join(stage.name for stage in STAGES)}")
     return [changed(asdict(stage), changes.get(stage.name, {})) for stage in STAGES]

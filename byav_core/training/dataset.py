@@ -1,5 +1,7 @@
 """Where samples come from, a folder or a rule that draws them, and what the frozen encoders made of each."""
 
+import logging
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -7,11 +9,15 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
+from safetensors import SafetensorError
 
 from ..checkpoints.tensors import unfinished_name
 from ..clip import Entry, Sample, load_sample, read_manifest
 from ..synthetic.to_disk import MANIFEST
-from .example import Encoders, Example, read_example, seed_of, write_example
+from .example import Encoders, Example, on_cpu, read_example, seed_of, write_example
+
+logger = logging.getLogger(__name__)
+GB = 1e9
 
 
 @runtime_checkable
@@ -50,7 +56,15 @@ class Folder:
         return _shuffled(count, characters, turn // count)[turn % count]
 
     def sample(self, characters: int, index: int) -> Sample:
-        return load_sample(self.path / self._entries[characters][index].file)
+        """Raises FileNotFoundError, and ValueError when the file is not what the manifest says of it."""
+        entry = self._entries[characters][index]
+        sample = load_sample(self.path / entry.file)
+        if sample.characters != characters:
+            raise ValueError(
+                f"{self.path / entry.file} has {sample.characters} characters, but {entry.name} in "
+                f"{self.path / MANIFEST} has {characters}; write the manifest anew"
+            )
+        return sample
 
 
 @dataclass(frozen=True)
@@ -97,8 +111,12 @@ class Examples:
         if self.folder is None:
             return self._made(characters, index)
         path = self._path(characters, index)
-        if not path.is_file():
-            write_example(self._made(characters, index), path)
+        if path.is_file():
+            try:
+                return read_example(path)
+            except (SafetensorError, KeyError, TypeError, ValueError) as error:
+                logger.warning("warning: %s is not whole (%s) and is encoded again", path, error)
+        write_example(self._made(characters, index), path)
         return read_example(path)
 
     def missing(self) -> list[tuple[int, int]]:
@@ -108,8 +126,29 @@ class Examples:
         every = ((n, index) for n, count in self.source.counts.items() for index in range(count))
         return [one for one in every if not self._path(*one).is_file()]
 
+    def check_room(self) -> None:
+        """Whether the disk has room for what is missing, as large as clips that are there already.
+
+        Raises ValueError saying how much is needed and how much is free.
+        """
+        needed = sum(self._size(characters) for characters, _ in self.missing())
+        if not needed:
+            return
+        free = shutil.disk_usage(self.folder).free
+        logger.info("the encoded clips that are kept will take %.1f GB more; %.1f GB are free", needed / GB, free / GB)
+        if needed > free:
+            raise ValueError(
+                f"what the encoders see of {sum(self.source.counts.values())} clips takes {needed / GB:.1f} GB more in "
+                f'{self.folder}, but {free / GB:.1f} GB are free; set "keep" of the data to false, or choose another '
+                "output folder"
+            )
+
+    def _size(self, characters: int) -> int:
+        """Of a clip, by one that is there; 0 where there is none."""
+        return next((path.stat().st_size for path in self.folder.glob(f"{characters}-*.safetensors")), 0)
+
     def _made(self, characters: int, index: int) -> Example:
-        return self.encoders.example(self.source.sample(characters, index))
+        return on_cpu(self.encoders.example(self.source.sample(characters, index)))
 
     def _path(self, characters: int, index: int) -> Path:
         return self.folder / f"{characters}-{index:06}.safetensors"

@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -31,7 +32,6 @@ from ..sampling.latents import noise_faces, reference_canvas
 from ..types import Character, SpeechStream, TokenGrid
 
 AS_THEY_ARE = ("masks", "focus", "identity", "speech", "audio_to_character", "text")  # tensors of an example
-LIPS = 3.0  # what a part of the lips counts beside what it counts as part of a face
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,14 @@ class Staged:
 
 @dataclass(frozen=True)
 class Encoders:
-    """The frozen models that look at a sample. copies: how many characters a clip with a single one may stand for."""
+    """The frozen models that look at a sample. copies: how many characters a clip with a single one may stand for.
+    lips: what a part of the lips counts beside what it counts as part of a face."""
 
     models: Models
     face: FaceEncoder
     speech: SpeechEncoder
     copies: tuple[int, ...] = ()
+    lips: float = 3.0
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
@@ -119,7 +121,7 @@ class Encoders:
             first_frame=self._picture(hidden_faces(sample)),
             canvas={n: self._canvas(staged, n) for n in self._canvases(sample.characters)},
             masks=RASTERIZERS[config.router.rasterize](sample.masks, staged.scene.grid),
-            focus=_focus(sample, staged.scene.grid),
+            focus=_focus(sample, staged.scene.grid, self.lips),
             identity=torch.stack([face.identity for face in faces]),
             hidden=tuple(torch.stack(maps) for maps in zip(*(face.hidden for face in faces), strict=True)),
             speech=self._speech(staged),
@@ -144,10 +146,10 @@ class Encoders:
         return torch.stack(heard or [torch.zeros(frames, config.window, config.layers, config.channels)])
 
 
-def _focus(sample: Sample, grid: TokenGrid) -> Float[Tensor, "t h w"]:
+def _focus(sample: Sample, grid: TokenGrid, lips: float) -> Float[Tensor, "t h w"]:
     if sample.truth is None:
         return soft(sample.masks, grid).sum(dim=0)
-    return (soft(sample.truth.faces, grid) + LIPS * soft(sample.truth.lips, grid)).sum(dim=0)
+    return (soft(sample.truth.faces, grid) + lips * soft(sample.truth.lips, grid)).sum(dim=0)
 
 
 def hidden_faces(sample: Sample) -> Float[Tensor, "3 H W"]:
@@ -159,6 +161,19 @@ def hidden_faces(sample: Sample) -> Float[Tensor, "3 H W"]:
 def seed_of(*parts: object) -> int:
     """A seed that follows from names and numbers, the same on every machine."""
     return int.from_bytes(hashlib.sha256(json.dumps(parts).encode()).digest()[:7], "big")
+
+
+def on_cpu(value: Any) -> Any:
+    """An example or a part of it, wherever the encoders are."""
+    if isinstance(value, Tensor):
+        return value.cpu()
+    if isinstance(value, tuple):
+        return tuple(map(on_cpu, value))
+    if isinstance(value, dict):
+        return {key: on_cpu(one) for key, one in value.items()}
+    if isinstance(value, Example | Posterior):
+        return replace(value, **{name: on_cpu(one) for name, one in vars(value).items()})
+    return value
 
 
 def write_example(example: Example, path: Path) -> None:

@@ -18,17 +18,15 @@ import torch
 from tqdm import tqdm
 
 from ..checkpoints import load_network, save_network
-from ..checkpoints.single_file import CONFIG
-from ..checkpoints.tensors import read_metadata
-from ..config import ModelConfig, tiny
+from ..config import tiny
 from ..synthetic.voices import write_voices
 from .autoencoder import AutoencoderTraining
 from .companions import LEARNINGS, Course, train_companions
 from .companions.learning import Learning, Report
-from .config import changed, read_training
+from .config import CONFIGS, changed, read_training
+from .start import trained_as
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = Path(__file__).parent / "configs"
 STAGES = {"stills": (1,), "clips": (1, 2, 3), "faces": (2, 3), "three": (2, 3)}  # of each training, in this order
 FILES = {"stills": "tiny-stills.json", "clips": "tiny.json", "faces": "tiny-faces.json", "three": "tiny-three.json"}
 VOICES, COMPANIONS, WEIGHTS = "voices", "companions", "weights"  # folders; the first two are named by the files above
@@ -156,7 +154,7 @@ def finished(folder: Path, name: str, number: int) -> bool:
     """Whether the weights of a stage are its last ones."""
     path = weights(folder, name, number)
     stage = read_training(folder / f"{name}.json").stage(number)
-    return path.is_file() and ModelConfig.from_json(read_metadata(path)[CONFIG]).trained == stage.name
+    return path.is_file() and trained_as(path) == stage.name
 
 
 def weights(folder: Path, name: str, number: int) -> Path:

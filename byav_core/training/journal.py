@@ -1,16 +1,18 @@
 """What a training says of itself: losses in a file of lines, in TensorBoard if it is installed, and contact sheets."""
 
 import json
+import logging
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
 
 if TYPE_CHECKING:
     from PIL import Image
+
+logger = logging.getLogger(__name__)
 
 
 class Journal:
@@ -24,11 +26,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_journal(self.file) if line["step"] <= step] if step else []
         self.file.write_text("".join(f"{json.dumps(line)}\n" for line in kept), encoding="utf-8")
-        self._board = None
-        if find_spec("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(folder / "tensorboard" / stage), purge_step=step + 1)
+        self._board = _board(folder / "tensorboard" / stage, step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         with self.file.open("a", encoding="utf-8") as file:
@@ -50,6 +48,16 @@ class Journal:
     def close(self) -> None:
         if self._board:
             self._board.close()
+
+
+def _board(folder: Path, step: int) -> Any:
+    """TensorBoard's writer, None if it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        logger.warning("warning: no TensorBoard is written; for it, install it with pip install tensorboard")
+        return None
+    return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 def read_journal(file: str | Path) -> list[dict[str, float | int]]:

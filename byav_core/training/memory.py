@@ -14,7 +14,7 @@ from .mixture import Batch
 from .stages import Stage, adapt, freeze
 from .step import TrainingStep
 
-GB = 1e9
+UNITS = ((1e9, "B", "GB"), (1e6, "M", "MB"), (1e3, "K", "KB"))  # of a number of parameters, and of bytes
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,10 @@ def blank_batch(
 
 
 def table(config: TrainingConfig, model: ModelConfig, clip: Clip, gpus: int) -> str:
-    """Gigabytes per GPU for every stage and way of sharing, for people."""
+    """What every stage needs per GPU for each way of sharing, for people."""
     lines = [
         f"{model.name}, clips of {clip.frames} frames of {clip.width}x{clip.height}, {config.rows} at once, "
-        f"{gpus} GPUs, GB on each (computed, not measured):",
+        f"{gpus} GPUs, on each (computed, not measured):",
         f"{'':10}{'trains':>10}{'frozen':>10}{'activations':>13}" + "".join(f"{name:>10}" for name in SHARINGS),
     ]
     for stage in map(config.stage, config.numbers):
@@ -147,7 +147,24 @@ def table(config: TrainingConfig, model: ModelConfig, clip: Clip, gpus: int) -> 
         held = {name: memory(model, stage, clip, config.rows, gpus, one) for name, one in SHARINGS.items()}
         inside = next(iter(held.values())).activations
         lines.append(
-            f"{stage.name:10}{trained / 1e9:9.2f}B{frozen / 1e9:9.2f}B{inside / GB:13.1f}"
-            + "".join(f"{one.total / GB:10.1f}" for one in held.values())
+            f"{stage.name:10}{count(trained):>10}{count(frozen):>10}{extent(inside):>13}"
+            + "".join(f"{extent(one.total):>10}" for one in held.values())
         )
     return "\n".join(lines)
+
+
+def count(parameters: int) -> str:
+    """1.23B, 4.56M or 7.89K."""
+    size, unit, _ = _unit(parameters)
+    return f"{parameters / size:.2f}{unit}"
+
+
+def extent(size: int) -> str:
+    """12.3 GB, MB or KB."""
+    unit, _, name = _unit(size)
+    return f"{size / unit:.1f} {name}"
+
+
+def _unit(number: int) -> tuple[float, str, str]:
+    """The largest in which it is not below one."""
+    return next((unit for unit in UNITS if number >= unit[0]), UNITS[-1])

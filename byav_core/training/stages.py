@@ -7,6 +7,7 @@ from torch import nn
 
 from ..model.lora import add_lora
 from ..network import Network
+from .ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, SHARE, check_ranges
 
 BINDING = r"transformer\.transformer_blocks\.\d+\.({})\."
 LORA = r"transformer\..*\.lora_[AB]\."
@@ -32,6 +33,9 @@ class Drops:
     first_frame: float = 0.05
     speech: float = 0.05
 
+    def __post_init__(self):
+        check_ranges(self, dict.fromkeys(vars(self), SHARE), "the drop of")
+
 
 @dataclass(frozen=True)
 class LossWeights:
@@ -41,6 +45,23 @@ class LossWeights:
     routing: float = 1.0
     smoothness: float = 0.001
     agreement: float = 8.0
+
+    def __post_init__(self):
+        check_ranges(self, dict.fromkeys(vars(self), AT_LEAST_0), "the weight of the loss")
+
+
+RANGES = {
+    "steps": AT_LEAST_1,
+    "batch": AT_LEAST_1,
+    "lora_rank": AT_LEAST_1,
+    "warm_up": AT_LEAST_0,
+    "learning_rate": ABOVE_0,
+    "dynamic_mask": SHARE,
+    "single_character": SHARE,
+    "teacher_forcing": SHARE,
+    "mask_dropout": SHARE,
+    "mask_noise": AT_LEAST_0,
+}
 
 
 @dataclass(frozen=True)
@@ -72,13 +93,15 @@ class Stage:
     warm_up: int = 100
 
     def __post_init__(self):
-        """Raises ValueError for a part that no model has, and for a learned router that would be used untrained."""
+        """Raises ValueError for numbers out of RANGES, for a part that no model has or none at all, and for a learned
+        router that would be used untrained."""
+        check_ranges(self, RANGES, f"{self.name}:")
+        if not self.trains:
+            raise ValueError(f"{self.name} trains nothing; name some of {', '.join(PARTS)}")
         if unknown := [part for part in self.trains if part not in PARTS]:
             raise ValueError(f"{self.name} trains {', '.join(unknown)}; there are {', '.join(PARTS)}")
         if self.teacher_forcing < 1 and not self.routes:
             raise ValueError(f"{self.name} does not train the router, so teacher_forcing should be 1")
-        if self.steps < 1 or self.batch < 1:
-            raise ValueError(f"{self.name} has {self.steps} steps of {self.batch} clips; both should be at least 1")
 
     @property
     def routes(self) -> bool:

@@ -1,23 +1,28 @@
 """What a stage starts from, and what it leaves behind: weights on disk, and the clips to learn from."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
+from hashlib import sha256
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..checkpoints import load_models, save_models, save_network
 from ..checkpoints.cogvideox import merged
 from ..checkpoints.load import untrained_models
+from ..checkpoints.single_file import CONFIG
+from ..checkpoints.tensors import read_metadata
 from ..clip import Sample
 from ..config import PRESETS, ModelConfig
 from ..encoders.face_insight_clip import load_face_encoder
 from ..encoders.speech_wav2vec import load_speech_encoder
 from ..network import Models, Network
 from ..synthetic import WorldSpec, draw_scene
+from ..synthetic.to_disk import MANIFEST
 from .config import TrainingConfig
 from .dataset import Drawn, Examples, Folder, Source
 from .example import Encoders
@@ -26,12 +31,17 @@ from .mixture import copies
 
 def starting_models(config: TrainingConfig, number: int) -> Models:
     """The first stage starts from what the configuration names, or untrained; every other one from what the stage
-    before it left. Raises FileNotFoundError when that is not there yet. What trains is float32, however it is
-    stored."""
+    before it left. Raises FileNotFoundError when that is not there yet, ValueError when that stage is not at its end.
+    What trains is float32, however it is stored."""
     if number > config.first_stage:
         before = config.weights(number - 1)
         if not before.is_file():
             raise FileNotFoundError(f"there is no {before}; train stage {number - 1} first")
+        if (trained := trained_as(before)) != config.stage(number - 1).name:
+            raise ValueError(
+                f"{before} is not finished, it is trained as far as {trained}; go on with --stage {number - 1} "
+                "--resume first"
+            )
         return load_models(before, companions=config.companions_folder, dtype=torch.float32)
     if config.start:
         return load_models(config.start, companions=config.companions, dtype=torch.float32)
@@ -40,6 +50,12 @@ def starting_models(config: TrainingConfig, number: int) -> Models:
         return untrained_models(model, companions=config.companions)
     beside = load_models(config.companions)
     return replace(untrained_models(model), text=beside.text, video=beside.video)
+
+
+def trained_as(weights: Path) -> str:
+    """What a file that a stage left says of itself: the stage's name, and how far it came if it is not finished."""
+    config = read_metadata(weights).get(CONFIG)
+    return ModelConfig.from_json(config).trained if config else "nothing that is known"
 
 
 def source_of(config: TrainingConfig, model: ModelConfig) -> Source:
@@ -84,13 +100,17 @@ def encoders_of(config: TrainingConfig, models: Models, source: Source) -> Encod
         replace(face, find=None) if isinstance(source, Drawn) else face,
         load_speech_encoder(config.speech_model, models.config.speech),
         copies(source),
+        config.data.lips,
     )
 
 
 def examples_of(config: TrainingConfig, encoders: Encoders, source: Source) -> Examples:
     """Kept below the output folder if they are to be kept."""
-    folder = Path(config.output) / "encoded" if config.data.keep else None
-    return Examples(source, encoders, folder, _sign(config, encoders, source))
+    if not config.data.keep:
+        return Examples(source, encoders)
+    files = _files(Path(folder) for folder in (config.data.folder, config.data.voices) if folder)
+    signed = {"files": files, **seen(config, encoders, source)}
+    return Examples(source, encoders, Path(config.output) / "encoded", json.dumps(signed, sort_keys=True))
 
 
 def finished(state: Mapping[str, Tensor], config: ModelConfig, trained: str) -> Network:
@@ -121,11 +141,77 @@ class _Draw:
         return draw_scene(seed, replace(self.spec, people=(characters,)))
 
 
-def _sign(config: TrainingConfig, encoders: Encoders, source: Source) -> str:
-    """What examples depend on."""
-    model = asdict(encoders.models.config)
-    parts = {name: model[name] for name in ("text", "video", "face", "speech", "fps")}
-    named = (config.start, config.companions, config.face_model, config.speech_model)
-    drawn = None if config.data.folder else asdict(world(config, encoders.models.config))
-    data = [config.data.folder, dict(source.counts), config.data.first_seed, drawn, encoders.copies]
-    return json.dumps({"models": named, "data": data, **parts}, sort_keys=True)
+def course(config: TrainingConfig, number: int, encoders: Encoders, source: Source) -> dict[str, Any]:
+    """All that decides what a stage makes of a state; not where it is written, how often, and how it is shared out."""
+    values = asdict(config)
+    names = ("seed", "rows", "precision", "optimizer", "betas", "weight_decay", "gradient_clip", "ema")
+    model = {name: value for name, value in asdict(encoders.models.config).items() if name != "trained"}
+    return {
+        "stage": asdict(config.stage(number)),
+        **{name: values[name] for name in names},
+        "start": config.start if number == config.first_stage else None,
+        "model": model,
+        **seen(config, encoders, source),
+    }
+
+
+def seen(config: TrainingConfig, encoders: Encoders, source: Source) -> dict[str, Any]:
+    """What the frozen encoders look at, and what decides what they make of it; wherever it lies."""
+    model = encoders.models.config
+    return {
+        "data": {"clips": {str(n): count for n, count in source.counts.items()}, **_samples(config, model, source)},
+        "encoders": {**_weights(config, encoders), "copies": encoders.copies, "lips": encoders.lips},
+        "seen as": {
+            **{name: asdict(getattr(model, name)) for name in ("text", "video", "face", "speech", "speech_projector")},
+            "fps": model.fps,
+            "length of a prompt": model.transformer.max_text_seq_length,
+            "token": (model.pixels_per_token, model.frames_per_latent),
+            "rasterize": model.router.rasterize,
+        },
+    }
+
+
+def _samples(config: TrainingConfig, model: ModelConfig, source: Source) -> dict[str, Any]:
+    if isinstance(source, Folder):
+        return {"manifest": sha256((source.path / MANIFEST).read_bytes()).hexdigest()}
+    if config.data.drawn:
+        return {"first_seed": config.data.first_seed, "world": asdict(world(config, model))}
+    return {}  # a source of the caller's own
+
+
+def _weights(config: TrainingConfig, encoders: Encoders) -> dict[str, str]:
+    """A hash of what each encoder holds. Networks of the face encoder that are none of torch's are files beside it."""
+    found = {
+        "text": _hash_of(encoders.models.text.module),
+        "video": _hash_of(encoders.models.video.module),
+        "face": _hash_of(*encoders.face.modules),
+        "speech": _hash_of(*encoders.speech.modules),
+    }
+    beside = (path for path in Path(config.face_model).rglob("*") if path.suffix in (".onnx", ".pth"))
+    return found | {path.name: _hash_of_file(path) for path in sorted(beside)}
+
+
+def _hash_of(*modules: nn.Module) -> str:
+    found = sha256()
+    for module in modules:
+        for name, tensor in sorted(module.state_dict().items()):
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def _hash_of_file(path: Path) -> str:
+    found = sha256()
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            found.update(part)
+    return found.hexdigest()
+
+
+def _files(folders: Iterable[Path]) -> str:
+    """A hash of the names, sizes and times of all files, which is quick for any number of clips."""
+    found = sha256()
+    for folder in folders:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            found.update(f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}\n".encode())
+    return found.hexdigest()

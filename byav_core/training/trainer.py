@@ -7,7 +7,7 @@ each process takes its share of them.
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +29,12 @@ from .dataset import Examples, Source
 from .example import seed_of
 from .journal import Journal
 from .mixture import Batch, Mixture, Passes
-from .optimizers import course, make_optimizers
+from .optimizers import course as share_of_rate
+from .optimizers import make_optimizers
 from .show import Shown, sheet, stage_clips
 from .stages import Stage, adapt, freeze
-from .start import clips_to_show, encoders_of, examples_of, finished, source_of, starting_models, write_weights
-from .states import States
+from .start import clips_to_show, course, encoders_of, examples_of, finished, source_of, starting_models, write_weights
+from .states import States, check_course, check_nothing_is_lost
 from .step import TERMS, TrainingStep
 
 logger = logging.getLogger(__name__)
@@ -43,17 +44,41 @@ LOGGED = ("total", *TERMS, "iou")
 def train(config: TrainingConfig, number: int, *, resume: bool = False, source: Source | None = None) -> Path:
     """Trains stage 1, 2 or 3 and gives the file with its weights.
 
-    resume: go on from the last state on disk, if there is one. source: other clips than the configuration names.
-    Raises FileNotFoundError when what the stage starts from is not there, FloatingPointError when a loss is no number.
+    resume: go on from the last whole state on disk, if there is one; without it, there should be none. source: other
+    clips than the configuration names. Raises FileNotFoundError when what the stage starts from is not there,
+    FileExistsError when states would be lost, ValueError when they are of another training, FloatingPointError when a
+    loss or a gradient is no number: what is on disk stays as it was.
     """
-    stage = config.stage(number)
+    stage, folder = config.stage(number), states_of(config, number)
+    check_device(config.data.encode_on)
+    if not resume:
+        check_nothing_is_lost(folder)
     models = starting_models(config, number)
     source = source or source_of(config, models.config)
+    encoders = encoders_of(config, models, source)
+    decided = course(config, number, encoders, source)
+    check_course(folder, decided)
     accelerator = make_accelerator(config, stage, models)
-    examples = examples_of(config, encoders_of(config, models, source), source)
+    examples = examples_of(config, encoders, source)
     encode_all(examples, accelerator, config)
-    run = Run.prepare(config, number, models, examples, accelerator)
-    return run.to_the_end(resume)
+    run = Run.prepare(config, number, models, examples, accelerator, decided)
+    return run.to_the_end()
+
+
+def states_of(config: TrainingConfig, number: int) -> Path:
+    """Where those of a stage are kept."""
+    return Path(config.output) / "states" / f"stage-{number}"
+
+
+def check_device(name: str) -> None:
+    """Raises ValueError when the encoders could not be there."""
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n")[0].split(". ")[0]
+        raise ValueError(
+            f"data: encode_on is {name!r}, and there is no such device here ({reason}); use cpu, cuda or mps"
+        ) from error
 
 
 def make_accelerator(config: TrainingConfig, stage: Stage, models: Models) -> Accelerator:
@@ -86,17 +111,28 @@ def make_accelerator(config: TrainingConfig, stage: Stage, models: Models) -> Ac
 
 
 def encode_all(examples: Examples, accelerator: Accelerator, config: TrainingConfig) -> None:
-    """What is to be kept and is not there yet; every process a share of it."""
-    missing = examples.missing()[accelerator.process_index :: accelerator.num_processes]
+    """What is to be kept and is not there yet; every process a share of it. Encoders that go on encoding, as nothing is
+    kept, stay on their device.
+
+    Raises ValueError when the disk has no room for it, which the first clip of each number of characters tells.
+    """
     modules = examples.encoders.modules
     for module in modules:
         module.to(config.data.encode_on)
+    if accelerator.is_main_process:
+        for one in {characters: (characters, index) for characters, index in reversed(examples.missing())}.values():
+            examples.example(*one)
+    accelerator.wait_for_everyone()
+    examples.check_room()
+    accelerator.wait_for_everyone()  # before the first of them fills the disk
+    missing = examples.missing()[accelerator.process_index :: accelerator.num_processes]
     workers = config.workers if config.data.encode_on == "cpu" else 0
     loader = DataLoader(Encoded(examples, missing), batch_size=None, num_workers=workers)
     for _ in tqdm(loader, desc="encoding", unit="clip", disable=not (missing and accelerator.is_main_process)):
         pass
-    for module in modules:
-        module.to("cpu")
+    if examples.folder is not None:
+        for module in modules:
+            module.to("cpu")
     accelerator.wait_for_everyone()
 
 
@@ -132,7 +168,13 @@ class Run:
 
     @classmethod
     def prepare(
-        cls, config: TrainingConfig, number: int, models: Models, examples: Examples, accelerator: Accelerator
+        cls,
+        config: TrainingConfig,
+        number: int,
+        models: Models,
+        examples: Examples,
+        accelerator: Accelerator,
+        decided: Mapping[str, Any],
     ) -> "Run":
         stage, network = config.stage(number), models.network
         no_text = models.text("")
@@ -151,7 +193,7 @@ class Run:
         trained = [p for p in module.parameters() if p.requires_grad]
         average = EMAModel(trained, decay=config.ema) if config.ema else None
         mixture = Mixture(examples.source, stage.single_character, config.rows, config.seed)
-        states = States(Path(config.output) / "states" / f"stage-{number}", accelerator, average, config.every.keep)
+        states = States(states_of(config, number), accelerator, average, config.every.keep, decided)
         passes = Passes(examples, mixture, no_text)
         return cls(config, number, models, accelerator, module, trained, optimizers, average, passes, states, shown)
 
@@ -159,8 +201,8 @@ class Run:
     def stage(self) -> Stage:
         return self.config.stage(self.number)
 
-    def to_the_end(self, resume: bool) -> Path:
-        done = self.states.load_last() if resume else self.states.forget()
+    def to_the_end(self) -> Path:
+        done = self.states.load_last()
         journal = self._journal(done)
         accelerator, stage = self.accelerator, self.stage
         batches = iter(self._loader(done))
@@ -178,35 +220,47 @@ class Run:
         return self.config.weights(self.number)
 
     def _step(self, step: int, batches: Iterator[tuple[int, Batch]]) -> dict[str, float]:
-        """All passes of a step, then the optimiser. Gives the means over all passes of all processes."""
+        """All passes of a step, then the optimiser. Gives the means over all passes of all processes.
+
+        Raises FloatingPointError, before anything has learnt from it, when a loss or a gradient is no number.
+        """
         accelerator, stage = self.accelerator, self.stage
-        rate = stage.learning_rate * course(step, stage.steps, stage.warm_up)
+        rate = stage.learning_rate * share_of_rate(step, stage.steps, stage.warm_up)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        found, norm = [], 0.0
+        found, means = [], {}
         for _ in range(accelerator.gradient_accumulation_steps):
             number, batch = next(batches)
             with accelerator.accumulate(self.step_module):
                 generator = torch.Generator().manual_seed(seed_of(self.config.seed, "step", number))
                 losses = self.step_module(batch, generator)
+                found.append(_vector(losses))
+                if accelerator.sync_gradients:  # before the last backward, in which DeepSpeed's optimiser steps
+                    means = self._means(step, found)
                 accelerator.backward(losses["total"])
-                if accelerator.sync_gradients:
-                    norm = accelerator.clip_grad_norm_(self.trained, self.config.gradient_clip)
-                for optimizer in self.optimizers:
-                    optimizer.step()
-                    optimizer.zero_grad()
-            found.append(_vector(losses))
+        norm = _number(accelerator.clip_grad_norm_(self.trained, self.config.gradient_clip))
+        self._check_finite(step, "gradient", norm)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
         if self.average:
             self.average.step(self.trained)
-        means = accelerator.gather(torch.stack(found)).nanmean(dim=0).tolist()
-        values = {name: value for name, value in zip(LOGGED, means, strict=True) if not math.isnan(value)}
-        if not math.isfinite(values.get("total", math.nan)):
+        return means | {"learning_rate": rate, "gradient_norm": norm}
+
+    def _means(self, step: int, found: Sequence[Tensor]) -> dict[str, float]:
+        """Over all passes of all processes; of what not every pass measures, over those that did."""
+        passes = self.accelerator.gather(torch.stack(found))
+        self._check_finite(step, "loss", *passes[:, LOGGED.index("total")].tolist())
+        means = zip(LOGGED, passes.nanmean(dim=0).tolist(), strict=True)
+        return {name: value for name, value in means if not math.isnan(value)}
+
+    def _check_finite(self, step: int, what: str, *values: float) -> None:
+        if not all(map(math.isfinite, values)):
             raise FloatingPointError(
-                f"the loss of step {step + 1} of {self.stage.name} is no number; lower the learning rate, or train in "
-                'precision "no", and go on from the last state'
+                f"the {what} of step {step + 1} of {self.stage.name} is no number; lower the learning rate, or train "
+                'in precision "no", and go on from the last state'
             )
-        return values | {"learning_rate": rate, "gradient_norm": _number(norm)}
 
     def _report(self, done: int, values: dict[str, float], journal: Journal | None) -> None:
         every, last = self.config.every, done == self.stage.steps
@@ -221,12 +275,13 @@ class Run:
 
     def _sheet(self):
         network, device = self.models.network.eval(), self.accelerator.device
+        before = self.models.video.module.device
         self.models.video.module.to(device)
         with self.accelerator.autocast():
             drawn = sheet(
                 self.shown, self.models, self.stage, self.config.every.sampling_steps, Compute(device, torch.float32)
             )
-        self.models.video.module.to("cpu")
+        self.models.video.module.to(before)
         network.train()
         return drawn
 
@@ -261,9 +316,10 @@ class Run:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
+        elsewhere = self.passes.examples.folder is None and self.config.data.encode_on != "cpu"  # for workers too far
         mine = range(done * each * all_ + here, self.stage.steps * each * all_, all_)
         return DataLoader(
-            Numbered(self.passes), sampler=mine, batch_size=None, num_workers=self.config.workers,
+            Numbered(self.passes), sampler=mine, batch_size=None, num_workers=0 if elsewhere else self.config.workers,
             collate_fn=_as_it_is, persistent_workers=False,
         )  # fmt: skip
 

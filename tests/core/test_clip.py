@@ -1,5 +1,6 @@
 """The sample format: what is written is read back exactly, and what does not belong together is said."""
 
+import json
 from copy import copy
 from dataclasses import replace
 
@@ -143,3 +144,13 @@ def test_a_line_that_describes_no_sample_is_named(sample, tmp_path):
         read_manifest(path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_manifest(tmp_path / "nowhere.jsonl")
+
+
+@pytest.mark.parametrize("characters", ["2", 2.0, None, 0, True])
+def test_a_number_of_characters_that_is_none_is_named(characters, sample, tmp_path):
+    path = tmp_path / "manifest.jsonl"
+    write_manifest([entry_of(sample, "train")], path)
+    line = path.read_text(encoding="utf-8")
+    path.write_text(line + json.dumps({**json.loads(line), "characters": characters}), encoding="utf-8")
+    with pytest.raises(ValueError, match="manifest.jsonl, line 2: two-people has .* should be a whole number"):
+        read_manifest(path)

@@ -36,7 +36,7 @@ def test_conditions_are_chosen_by_patterns_with_their_extent():
 
 
 def test_conditions_of_other_weights_are_measured_when_those_are_given():
-    with pytest.raises(ValueError, match="without eq. 3 and 4 need other weights"):
+    with pytest.raises(ValueError, match="'without eq. 3 and 4' need other weights"):
         chosen(["without eq. 3 and 4"], 1, 1, ["main"])
     assert chosen(["without eq*"], 1, 2, ["main", "no eq. 3 and 4"]) == (Run("without eq. 3 and 4", 1, 2),)
 
@@ -67,6 +67,8 @@ def test_the_command_measures_writes_and_takes_up_again(weights, tmp_path, capsy
     assert second["conditions"]["true video"] == first["conditions"]["true video"]
     assert {"mean", "low", "high", "n"} == set(second["conditions"]["intra"]["joint/own"])
     assert second["conditions"]["intra"]["passes"]["mean"] == 2
+    assert experiments(*told, "--conditions", "intra, noised") == 0
+    assert read_results(out)["conditions"].keys() == {"true video", "intra", "intra, noised"}  # nothing is lost
     assert experiments("--out", out, "--report") == 0
     assert {path.name for path in tmp_path.iterdir()} >= {"experiments.md", "experiments_binding.png"}
 
@@ -76,8 +78,10 @@ def test_results_of_other_settings_are_not_mixed(weights, tmp_path, capsys):
     out = tmp_path / "experiments.json"
     told = ("--model", weights, "--out", out, "--scenes", 1, "--seeds", 1, "--workers", 1)
     assert experiments(*told, "--conditions", "true video", "--steps", 1) == 0
-    assert experiments(*told, "--conditions", "true video", "--steps", 2, "--resume") == 2
-    assert "was measured with other settings (steps)" in capsys.readouterr().err
+    for how in ((), ("--resume",)):
+        assert experiments(*told, "--conditions", "true video", "--steps", 2, *how) == 2
+        assert "was measured with other settings (steps)" in capsys.readouterr().err
+    assert read_results(out)["measured"]["steps"] == 1
 
 
 def test_a_handful_of_scenes_is_measured_in_this_process(weights):
@@ -99,6 +103,10 @@ def test_films_can_be_looked_at(weights, tmp_path):
     [
         (("--scenes", 0), "--scenes 0 is too few"),
         (("--weights", "no eq. 3 and 4"), "write NAME=FILE"),
+        (("--weights", "no eq 3=tiny.safetensors"), "no condition needs weights of that name"),
+        (("--weights", "no eq. 3 and 4=nowhere.safetensors"), "there is no file nowhere.safetensors"),
+        (("--guidance", "nan", "2"), "--guidance nan 2.0 is no pair of numbers"),
+        (("--sheet", "films.jpg"), "films.jpg should end in .png"),
         (("--conditions", "nonsense"), "no condition is named"),
         (("--out", "nowhere/at/all.json"), "there is no folder"),
         (("--report", "--out", "nothing.json"), "measure first"),
@@ -119,13 +127,25 @@ def test_a_setup_names_the_weights_of_each_model():
 def test_the_page_says_what_was_found_and_whether_it_was_aimed_at(tmp_path):
     measured = {"mean": 0.97, "low": 0.9, "high": 1.0, "n": 40}
     report = {
-        "measured": {"model": "tiny", "guidance": {"text": 1.0, "audio": 2.0}},
+        "measured": {
+            "model": "tiny",
+            "weights": {"main": "abc", "no eq. 3 and 4": "def"},
+            "speech": "eSpeak NG",
+            "steps": 8,
+            "scheduler": "dpm",
+            "guidance": {"text": 1.0, "audio": 2.0},
+        },
         "runs": {"intra": {"scenes": 64, "seeds": 3}},
         "conditions": {"intra": {"binding/own": measured, "iou, step 1, layer 1": measured}},
     }
     page = as_markdown(report)
-    assert "| each mouth follows its voice | intra | binding/own | at least 0.95 | 0.97 | yes |" in page
+    goal = (
+        "| each mouth follows its voice | intra | binding/own | at least 0.95 | 0.97 [0.90, 1.00] | yes, not certain |"
+    )
+    assert goal in page
     assert "0.97 [0.90, 1.00]" in page and "64x3" in page
+    for words in ("--voices FOLDER", '--weights "no eq. 3 and 4=FILE"', "--guidance 1 2", '"intra:64x3"'):
+        assert words in page[page.index("## The command") :]
     source = tmp_path / "experiments.json"
     write_results(report, source)
     assert json.loads(source.read_text()) == report["conditions"]
@@ -134,6 +154,32 @@ def test_the_page_says_what_was_found_and_whether_it_was_aimed_at(tmp_path):
         "experiments_binding.png",
         "experiments_masks.png",
     ]
+
+
+MEASURED = '{"mean": 1, "low": 1, "high": 1, "n": 2}'
+
+
+@pytest.mark.parametrize(
+    "about, results, said",
+    [
+        ("{", "{}", "experiments_run.json is damaged"),
+        ('{"measured": {}, "runs": {}}', "{'", "experiments.json is damaged"),
+        ('{"measured": {}, "runs": {}}', "[]", "experiments.json holds no results"),
+        ('{"runs": {}}', "{}", "does not say what was measured"),
+        ('{"measured": {}, "runs": {}}', '{"intra": {"iou": ' + MEASURED + "}}", "holds no results of 'intra'"),
+        (
+            '{"measured": {}, "runs": {"intra": 1}}',
+            '{"intra": {"iou": {"mean": null}}}',
+            "holds no results of 'intra'",
+        ),
+        ('{"measured": {}, "runs": {"intra": 1}}', '{"intra": 3}', "holds no results of 'intra'"),
+    ],
+)
+def test_damaged_results_are_named(about, results, said, tmp_path):
+    (tmp_path / "experiments_run.json").write_text(about)
+    (tmp_path / "experiments.json").write_text(results)
+    with pytest.raises(ValueError, match=said):
+        read_results(tmp_path / "experiments.json")
 
 
 def test_steps_and_layers_are_read_in_order():

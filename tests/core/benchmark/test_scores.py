@@ -38,6 +38,13 @@ def test_on_true_videos_people_places_and_words_are_recognised(ceiling, place):
     assert ceiling[f"layout/{place}"] >= 0.85
 
 
+def test_masks_that_are_the_same_for_all_say_nothing_of_where_people_are(everyday, true_film, read):
+    same = [true_film(scene, masks=torch.full_like(scene.sample.masks, 0.5)) for scene in everyday[:2]]
+    found = read(same, everyday[:2])
+    assert found["binding/true"] == 1.0
+    assert not [name for name in found if name.endswith("/own")]
+
+
 @pytest.mark.parametrize("kind", ["close", "moving", "three", "four"])
 def test_the_ceiling_is_high_in_hard_scenes_as_well(kind, scenes, true_film, read):
     some = scenes(kind, 6)

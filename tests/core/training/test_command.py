@@ -52,6 +52,26 @@ def test_the_memory_table_names_every_stage(config, capsys):
     assert all(word in said for word in ("4 GPUs", "stage 1", "stage 2", "stage 3", "ZeRO-2", "FSDP2"))
 
 
+def test_memory_on_no_gpu_is_refused(config, capsys):
+    for gpus in (0, -1):
+        assert run("--config", config, "--memory", "--gpus", gpus) == 2
+        assert f"--gpus {gpus} is too few; choose 1 or more" in capsys.readouterr().err
+
+
+def test_the_memory_of_a_small_model_is_told_in_small_units(config, capsys):
+    assert run("--config", config, "--memory") == 0
+    said = capsys.readouterr().out
+    assert "MB" in said and not [word for word in said.split() if word in ("0.00B", "0.0")]
+
+
+def test_encoders_on_a_device_that_is_none_are_refused(config, capsys):
+    values = json.loads(config.read_text())
+    values["data"]["encode_on"] = "kuda"
+    config.write_text(json.dumps(values))
+    assert run("--config", config, "--stage", 1) == 2
+    assert "encode_on is 'kuda', and there is no such device here" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, complaint",
     [((), "which stage?"), (("--stage", 4), "no stage 4"), (("--stage", 0), "no stage 0")],

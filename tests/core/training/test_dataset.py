@@ -1,5 +1,6 @@
 """Samples from a folder or a rule, and what the encoders made of them, kept and read back as it was."""
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import torch
 from byav_core.clip import Truth, entry_of, save_sample, write_manifest
 from byav_core.synthetic.to_disk import MANIFEST
 from byav_core.training.dataset import Drawn, Examples, Folder
-from byav_core.training.example import LIPS, read_example, write_example
+from byav_core.training.example import read_example, write_example
 
 
 @pytest.fixture
@@ -64,6 +65,13 @@ def test_a_split_that_is_not_there_is_named(folder):
         Folder(folder, "validation")
 
 
+def test_a_sample_that_is_not_what_the_manifest_says_is_named(folder):
+    path = folder / MANIFEST
+    path.write_text(path.read_text("utf-8").replace('"characters": 1', '"characters": 3'), "utf-8")
+    with pytest.raises(ValueError, match="squares-1-0.safetensors has 1 characters, but squares-1-0 in .* has 3"):
+        [Folder(folder).sample(3, index) for index in range(5)]
+
+
 def test_what_is_drawn_for_training_begins_where_it_is_told(squares):
     assert Drawn(squares.draw, {2: 9}, first=1000).sample(2, 3).name == "squares-2-1003"
 
@@ -80,6 +88,29 @@ def test_a_sample_is_encoded_once(encoders, squares, tmp_path):
     first, again = examples.example(2, 1), examples.example(2, 1)
     same(first, again)
     assert drawn == {(1, 2): 1} and examples.missing() == [(1, 0), (2, 0)]
+
+
+def test_a_clip_cut_short_on_disk_is_encoded_again(encoders, squares, tmp_path, caplog):
+    examples = Examples(squares, encoders, tmp_path)
+    whole = examples.example(2, 1)
+    (file,) = tmp_path.glob("2-*.safetensors")
+    (tmp_path / "cut").write_bytes(file.read_bytes()[:5000])
+    (tmp_path / "cut").rename(file)  # what was read before is still mapped
+    same(examples.example(2, 1), whole)
+    assert f"{file} is not whole" in caplog.text and examples.missing() == [(1, 0), (1, 1), (2, 0), (3, 0)]
+
+
+def test_clips_that_the_disk_has_no_room_for_are_refused(encoders, squares, tmp_path, monkeypatch):
+    """Four more like the one that is there are not encoded."""
+    examples = Examples(replace(squares, counts={2: 5}), encoders, tmp_path)
+    examples.example(2, 0)
+    size, usage = next(tmp_path.glob("2-*")).stat().st_size, shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4 * size))
+    examples.check_room()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4 * size - 1))
+    with pytest.raises(ValueError, match='see of 5 clips takes .* GB more .*; set "keep" of the data to false'):
+        examples.check_room()
+    Examples(squares, encoders).check_room()
 
 
 def test_kept_examples_are_those_made_each_time(encoders, squares, tmp_path):
@@ -116,6 +147,6 @@ def test_faces_and_lips_most_are_looked_at_where_they_are_known_and_characters_e
     lips[1, 0, :2, 8:16] = 1
     nothing = torch.zeros(2, len(sample.frames))
     known = replace(sample, truth=Truth(nothing, nothing, faces, lips, ("red", "blue")))
-    everybody, only_faces = (encoders.example(one).focus for one in (sample, known))
+    everybody, only_faces = (replace(encoders, lips=5.0).example(one).focus for one in (sample, known))
     torch.testing.assert_close(everybody, encoders.example(sample).masks.sum(dim=0))
-    assert only_faces[0, 0, 1] == only_faces.sum() == 0.5 + LIPS * 0.25
+    assert only_faces[0, 0, 1] == only_faces.sum() == 0.5 + 5.0 * 0.25

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from byav_core.training import trainer
 from byav_core.training.config import Data, Every, TrainingConfig
 from byav_core.training.journal import read_journal
 from byav_core.training.stages import STAGES, Drops
+from byav_core.training.step import TrainingStep
 from byav_core.training.trainer import train
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,6 +51,16 @@ def training(small_config, examples, tmp_path, monkeypatch):
 
 class Killed(Exception):
     pass
+
+
+def nan_loss(step, losses):
+    return losses | {"total": losses["total"] * float("nan")}
+
+
+def nan_gradient(step, losses):
+    """The derivative of a root is infinite at zero."""
+    trained = next(p for p in step.parameters() if p.requires_grad)
+    return losses | {"total": losses["total"] + (0 * trained.sum()).sqrt()}
 
 
 def stopped_after(steps, monkeypatch):
@@ -100,6 +112,15 @@ def test_a_stage_waits_for_the_one_before(training, squares):
         train(training(), 2, source=squares)
 
 
+def test_a_stage_waits_for_the_end_of_the_one_before(training, squares, monkeypatch):
+    config = training()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        stopped_after(3, patch)
+        train(config, 1, source=squares)
+    with pytest.raises(ValueError, match="not finished, .* stage 1, step 2 of 6; go on with --stage 1 --resume first"):
+        train(config, 2, source=squares)
+
+
 def test_only_the_last_states_stay_on_disk(training, squares, tmp_path):
     config = training(every=Every(sheet=0, save=1, keep=2), stages=tuple(brief(s, steps=3) for s in STAGES))
     train(config, 1, source=squares)
@@ -109,17 +130,64 @@ def test_only_the_last_states_stay_on_disk(training, squares, tmp_path):
     ]
 
 
-def test_training_from_the_beginning_forgets_what_was_there(training, squares):
+def test_what_was_trained_is_neither_lost_nor_mixed_with_another_training(training, squares):
+    """Beginning anew would lose its states; going on with other values would be neither the one nor the other."""
     config = training(stages=tuple(brief(stage, steps=2) for stage in STAGES))
     train(config, 1, source=squares)
-    train(replace(config, seed=7), 1, source=squares)
-    assert len(read_journal(Path(config.output) / "stage-1.jsonl")) == 2
+    with pytest.raises(FileExistsError, match="states up to step 2 in .*stage-1; go on with --resume, or remove"):
+        train(config, 1, source=squares)
+    longer = training(seed=7, ema=0.5, stages=tuple(brief(stage, steps=3) for stage in STAGES))
+    with pytest.raises(ValueError) as refused:
+        train(longer, 1, resume=True, source=squares)
+    for change in ("ema was 0.999 and is now 0.5", "seed was 42 and is now 7", "stage.steps was 2 and is now 3"):
+        assert change in str(refused.value)
+    assert "anew" in str(refused.value) and "rows" not in str(refused.value)
+
+    as_well = replace(config, workers=1, gradient_checkpointing=True, every=Every(log=2, sheet=0, save=1, keep=1))
+    train(as_well, 1, resume=True, source=squares)
+    Path(config.output, "states").rename(Path(config.output, "earlier"))
+    train(longer, 1, source=squares)
+    assert len(read_journal(Path(config.output) / "stage-1.jsonl")) == 3
+
+
+def test_a_state_cut_short_is_left_out_for_the_one_before(training, squares, tmp_path, caplog):
+    config = training(every=Every(sheet=0, save=1, keep=2), stages=tuple(brief(s, steps=3) for s in STAGES))
+    whole = load_file(train(config, 1, source=squares))
+    cut = tmp_path / "out" / "states" / "stage-1" / "step-000003" / "model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:1000])
+    again = load_file(train(config, 1, resume=True, source=squares))
+    assert f"{cut} is not whole and is left out" in caplog.text
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert len(read_journal(Path(config.output) / "stage-1.jsonl")) == 3
 
 
 def test_a_loss_that_is_no_number_stops_the_training(training, squares):
     config = training(stages=tuple(brief(stage, learning_rate=1e30, warm_up=0) for stage in STAGES))
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         train(replace(config, gradient_clip=1e30), 1, source=squares)
+
+
+@pytest.mark.parametrize("step", [3, 6], ids=["in the middle", "at the end"])
+@pytest.mark.parametrize("poison", [nan_loss, nan_gradient])
+def test_nothing_learns_from_a_pass_that_is_no_number(poison, step, training, squares, monkeypatch):
+    """One pass of two; the other one is well."""
+    plain, passes = TrainingStep.forward, count(1)
+
+    def poisoned(self, *arguments):
+        losses = plain(self, *arguments)
+        return poison(self, losses) if next(passes) == 2 * step - 1 else losses
+
+    monkeypatch.setattr(TrainingStep, "forward", poisoned)
+    config, learnt = training(), []
+    monkeypatch.setattr(trainer.EMAModel, "step", lambda *_: learnt.append(step))
+    with pytest.raises(FloatingPointError, match=f"of step {step} of stage 1 is no number; lower the learning rate"):
+        train(config, 1, source=squares)
+    before = (step - 1) // 2 * 2  # saved every two steps
+    assert len(learnt) == step - 1
+    assert load_models(config.weights(1)).config.trained == f"stage 1, step {before} of 6"
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(config.weights(1)).values())
+    states = sorted((Path(config.output) / "states" / "stage-1").iterdir())
+    assert states[-1].name == f"step-{before:06}"
 
 
 def test_workers_change_nothing(training, squares, tmp_path):
@@ -131,13 +199,19 @@ def test_workers_change_nothing(training, squares, tmp_path):
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_passes_of_other_sizes_share_the_same_number_of_clips(training, squares):
-    logs = []
-    for rows in (2, 4):
+def test_passes_of_other_sizes_share_the_same_number_of_clips(training, squares, monkeypatch):
+    plain, seen = TrainingStep.forward, []
+
+    def counted(self, batch, generator):
+        seen.append(len(batch.names))
+        return plain(self, batch, generator)
+
+    monkeypatch.setattr(TrainingStep, "forward", counted)
+    for rows, passes in ((1, [1, 1, 1, 1]), (2, [2, 2]), (4, [4])):
         config = training(rows=rows, output=training().output + str(rows))
-        train(replace(config, stages=tuple(brief(s, steps=1) for s in STAGES)), 1, source=squares)
-        logs.append(read_journal(Path(config.output) / "stage-1.jsonl"))
-    assert all(len(log) == 1 for log in logs)
+        train(replace(config, stages=tuple(brief(s, steps=2) for s in STAGES)), 1, source=squares)
+        assert seen == passes * 2
+        seen.clear()
 
 
 def test_a_contact_sheet_shows_each_clip_twice(training, squares, tmp_path):
