@@ -210,8 +210,8 @@ def swapped_matrix() -> list[list[Box]]:
 def three_speakers() -> list[list[Box]]:
     about = (
         "Three people and three voices, **one after the other**: *start* says when a voice sets in. The table says who "
-        "speaks with which voice, by names. The published weights were trained with two people at most: with those, three "
-        "are an experiment."
+        "speaks with which voice, by names. The published weights were trained with two people at most: with those, "
+        "three are an experiment."
     )
     table = "Anna's voice: Anna\nBen's voice: Ben\nCarla's voice: Carla"
     parts = Parts(
@@ -228,8 +228,8 @@ def three_speakers() -> list[list[Box]]:
 def four_speakers() -> list[list[Box]]:
     about = (
         "Four people, four voices, and no first frame. Add more in the same way: chain another Character and another "
-        "Speech, and name who stands where in the prompt. No weights were trained with more than three people: four are "
-        "an experiment."
+        "Speech, and name who stands where in the prompt. No weights were trained with more than three people: four "
+        "are an experiment."
     )
     parts = Parts("Four speakers", about, ["Anna", "Ben", "Carla", "David"], starts=(0.0, 0.4, 0.8, 1.2))
     return talk(parts, "intra", "four_speakers")
