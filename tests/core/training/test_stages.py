@@ -62,7 +62,7 @@ def test_a_part_that_the_network_does_not_have_is_named(network):
     [
         ({"trains": ("transformer", "ears")}, "trains ears; there are transformer"),
         ({"teacher_forcing": 0.5}, "does not train the router"),
-        ({"steps": 0}, "0 steps"),
+        ({"steps": 0}, "steps is 0; it should be 1 or more"),
     ],
 )
 def test_a_stage_that_cannot_be_is_refused(change, complaint):
