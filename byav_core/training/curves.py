@@ -16,7 +16,7 @@ def draw_curves(journals: Mapping[str, Path], out: Path) -> Path:
     """
     if missing := [str(path) for path in journals.values() if not path.is_file()]:
         raise FileNotFoundError(f"there is no journal {', '.join(missing)}; train first")
-    figure = new_figure(10.0, 2.6)
+    figure = new_figure(10.0, 2.8)
     panels = figure.subplots(1, len(SHOWN))
     start = 0
     for name, path in journals.items():
@@ -26,7 +26,7 @@ def draw_curves(journals: Mapping[str, Path], out: Path) -> Path:
         start += max((line["step"] for line in lines), default=0)
     for panel, measure in zip(panels, SHOWN, strict=True):
         panel.set(title=measure, xlabel="step")
-    panels[0].legend(fontsize=7)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(journals), fontsize=7)
     figure.savefig(out, dpi=110)
     return out
 
