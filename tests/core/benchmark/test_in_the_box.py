@@ -7,7 +7,7 @@ from byav_core.benchmark.experiments import MAIN, Run, Setup, measure_here
 
 pytestmark = pytest.mark.slow
 SETUP = Setup(((MAIN, "tiny"),), steps=8)
-RUNS = (Run("autoencoder", 6, 1), Run("intra", 4, 1), Run("intra, swapped", 4, 1))
+RUNS = (Run("autoencoder", 6, 1), Run("intra", 4, 1), Run("intra, swapped", 4, 1), Run("three", 4, 1))
 FLOORS = {  # condition, metric
     ("autoencoder", "binding/true"): 0.9,
     ("autoencoder", "own voice/true"): 0.75,
@@ -23,6 +23,9 @@ FLOORS = {  # condition, metric
     ("intra, swapped", "binding/own"): 0.75,
     ("intra, swapped", "own voice/own"): 0.6,
     ("intra, swapped", "response/own"): 0.6,
+    ("three", "binding/own"): 0.75,
+    ("three", "own voice/own"): 0.6,
+    ("three", "iou"): 0.55,
 }
 CEILINGS = {("intra", "other voice/own"): 0.2, ("intra", "leak/own"): 0.3}
 
