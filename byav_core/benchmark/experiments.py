@@ -185,7 +185,8 @@ def processes(workers: int) -> Iterator[tuple[ProcessPoolExecutor, ...]]:
 
 def about(setup: Setup) -> dict[str, object]:
     """What is measured, with what, when."""
-    config = load_models(setup.weights[MAIN]).config
+    configs = {name: load_models(path).config for name, path in setup.models}  # all of them, before the first film
+    config = configs[MAIN]
     return {
         "model": config.name,
         "trained": config.trained,

@@ -84,6 +84,13 @@ def test_results_of_other_settings_are_not_mixed(weights, tmp_path, capsys):
     assert read_results(out)["measured"]["steps"] == 1
 
 
+def test_weights_that_cannot_be_loaded_are_known_before_the_first_film(weights, tmp_path, capsys):
+    (tmp_path / "other.safetensors").write_bytes(weights.read_bytes()[:1000])
+    told = ("--model", weights, "--out", tmp_path / "experiments.json", "--conditions", "true video", "--workers", 1)
+    assert experiments(*told, "--weights", f"no eq. 3 and 4={tmp_path / 'other.safetensors'}") == 2
+    assert "other.safetensors" in capsys.readouterr().err and not (tmp_path / "experiments.json").exists()
+
+
 def test_a_handful_of_scenes_is_measured_in_this_process(weights):
     found = measure_here(Setup((("main", str(weights)),), steps=1), Run("true masks", 2, 1))
     assert found["iou"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "n": found["iou"]["n"]}
