@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
     from jaxtyping import Float
+    from PIL import Image
     from torch import Tensor, nn
 
     from .benchmark.experiments import Run, Setup
@@ -191,14 +192,7 @@ def sheet(options: argparse.Namespace) -> None:
 
     world = _world(options)
     samples = (draw_scene(seed, world) for seed in range(options.seed, options.seed + options.count))
-    picture = contact_sheet(samples, options.shown, options.zoom)
-    unfinished = options.out.with_name(f".{options.out.name}.part")
-    try:
-        picture.save(unfinished, "png")
-        unfinished.replace(options.out)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    print(f"wrote {options.out}")
+    _write_picture(contact_sheet(samples, options.shown, options.zoom), options.out)
 
 
 def companions(options: argparse.Namespace) -> None:
@@ -222,6 +216,7 @@ def train(options: argparse.Namespace) -> None:
 
     config = read_training(options.config)
     if options.memory:
+        _check_at_least_one(options, "gpus")
         print(_memory(config, options.gpus))
         return
     if options.stage is None:
@@ -239,8 +234,8 @@ def train_tiny(options: argparse.Namespace) -> None:
     from .training.from_nothing import train_tiny as train_all
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended, too
-    if options.processes is not None and options.processes < 1:
-        raise ValueError(f"--processes {options.processes} is too few; choose 1 or more")
+    if options.processes is not None:
+        _check_at_least_one(options, "processes")
     recipe = quick_recipe() if options.quick else whole_recipe()
     made = train_all(options.folder, recipe, options.processes, _say)
     size = sum(path.stat().st_size for path in made) / 1e6
@@ -264,8 +259,7 @@ def experiments(options: argparse.Namespace) -> None:
     setup = _setup(options)
     runs = chosen(options.conditions, options.scenes, options.seeds, setup.weights)
     if options.sheet:
-        film_sheet(setup, runs[0].condition, runs[0].scenes).save(options.sheet)
-        print(f"wrote {options.sheet}")
+        _write_picture(film_sheet(setup, runs[0].condition, runs[0].scenes), options.sheet)
         return
     with _counting_films(runs) as on_film:
         run(setup, runs, options.out, workers=options.workers, resume=options.resume, on_film=on_film)
@@ -481,6 +475,12 @@ def _check_writable(path: Path) -> None:
         trial.unlink()
     except OSError as error:
         raise OSError(f"{path} cannot be written ({error.strerror}); choose another folder or name") from error
+
+
+def _check_at_least_one(options: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} {getattr(options, name)} is too few; choose 1 or more")
 
 
 def _check_extent(options: argparse.Namespace) -> None:
@@ -705,12 +705,21 @@ def _write(
         print(f"wrote {options.film} ({config.trained})")
 
 
+def _write_picture(picture: "Image.Image", out: Path) -> None:
+    """Whole or not at all."""
+    unfinished = out.with_name(f".{out.name}.part")
+    try:
+        picture.save(unfinished, "png")
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    print(f"wrote {out}")
+
+
 def _setup(options: argparse.Namespace) -> "Setup":
     from .benchmark.experiments import MAIN, Setup
 
-    for name in ("scenes", "seeds", "steps", "workers"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name} {getattr(options, name)} is too few; choose 1 or more")
+    _check_at_least_one(options, "scenes", "seeds", "steps", "workers")
     weights = [(name, file) for name, _, file in (given.partition("=") for given in options.weights)]
     _check_ablations(weights)
     if not all(map(math.isfinite, options.guidance)):
@@ -758,8 +767,6 @@ def _memory(config: "TrainingConfig", gpus: int) -> str:
     from .training.memory import table
     from .types import Clip
 
-    if gpus < 1:
-        raise ValueError(f"--gpus {gpus} is too few; choose 1 or more")
     model = PRESETS[config.model]()
     clip = Clip(model.transformer.sample_frames, model.video.sample_height, model.video.sample_width, model.fps)
     return table(config, model, clip, gpus)

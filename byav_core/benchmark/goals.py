@@ -22,11 +22,10 @@ class Reading:
         return Reading(value, value - down, value + up)
 
     def __truediv__(self, other: "Reading") -> "Reading":
-        """The errors as shares of the values."""
-        down = hypot(self.below / self.value, other.above / other.value)
-        up = hypot(self.above / self.value, other.below / other.value)
+        """other: not zero."""
         value = self.value / other.value
-        return Reading(value, value * (1 - down), value * (1 + up))
+        down, up = hypot(self.below, value * other.above), hypot(self.above, value * other.below)
+        return Reading(value, value - down / other.value, value + up / other.value)
 
     @property
     def below(self) -> float:
@@ -50,14 +49,16 @@ class Goal:
     divided_by: str | None = None
 
     def reading(self, found: Found) -> Reading | None:
-        """None where one of the conditions was not measured."""
+        """None where one of the conditions was not measured, and of a quotient by zero."""
         told = [found.get(name, {}).get(self.metric) for name in self._conditions]
         if None in told:
             return None
         first, *other = (Reading(one["mean"], one["low"], one["high"]) for one in told)
         if not other:
             return first
-        return first / other[0] if self.divided_by else first - other[0]
+        if self.divided_by:
+            return first / other[0] if other[0].value else None
+        return first - other[0]
 
     def verdict(self, reading: Reading) -> str:
         """Whether it is reached, and whether all of the interval says so."""

@@ -45,9 +45,9 @@ class Data:
 
     frames: of each drawn clip, as many as the model's if None; a training may begin on stills, and another one go on
     from its weights. motions, backgrounds, modes, sounds, bindings: of the drawn world, everything it has if empty.
-    lips: how much more lips count than the rest of a face where the dynamic mask loss looks at faces.
-    keep: whether what the frozen encoders see is kept on disk; scenes are then drawn once. At the
-    paper's size a clip takes some 50 MB. encode_on: the device of the encoders; on "cpu" the workers share the work.
+    lips: how much more lips count than the rest of a face where the dynamic mask loss looks at faces. keep: whether
+    what the frozen encoders see is kept on disk, so that scenes are drawn once; at the paper's size a clip takes some
+    50 MB. encode_on: the device of the encoders; on "cpu" the workers share the work.
     """
 
     folder: str | None = None

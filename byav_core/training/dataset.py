@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from ..checkpoints.tensors import unfinished_name
 from ..clip import Entry, Sample, load_sample, read_manifest
 from ..synthetic.to_disk import MANIFEST
-from .example import Encoders, Example, on_cpu, read_example, seed_of, write_example
+from .example import Encoders, Example, read_example, seed_of, to_device, write_example
 
 logger = logging.getLogger(__name__)
 GB = 1e9
@@ -148,7 +148,7 @@ class Examples:
         return next((path.stat().st_size for path in self.folder.glob(f"{characters}-*.safetensors")), 0)
 
     def _made(self, characters: int, index: int) -> Example:
-        return on_cpu(self.encoders.example(self.source.sample(characters, index)))
+        return to_device(self.encoders.example(self.source.sample(characters, index)), torch.device("cpu"))
 
     def _path(self, characters: int, index: int) -> Path:
         return self.folder / f"{characters}-{index:06}.safetensors"

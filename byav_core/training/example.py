@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,17 @@ class Encoders:
     speech: SpeechEncoder
     copies: tuple[int, ...] = ()
     lips: float = 3.0
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """Of the weights of each, which never change."""
+        modules = {
+            "text": (self.models.text.module,),
+            "video": (self.models.video.module,),
+            "face": self.face.modules,
+            "speech": self.speech.modules,
+        }
+        return {name: _hash_of(*parts) for name, parts in modules.items()}
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
@@ -163,17 +175,26 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(json.dumps(parts).encode()).digest()[:7], "big")
 
 
-def on_cpu(value: Any) -> Any:
-    """An example or a part of it, wherever the encoders are."""
+def to_device(value: Any, device: torch.device) -> Any:
+    """Everything made of tensors, dataclasses, tuples and dictionaries elsewhere; the rest as it is."""
     if isinstance(value, Tensor):
-        return value.cpu()
+        return value.to(device, non_blocking=device.type != "cpu")  # what arrives on the CPU is read at once
     if isinstance(value, tuple):
-        return tuple(map(on_cpu, value))
+        return tuple(to_device(one, device) for one in value)
     if isinstance(value, dict):
-        return {key: on_cpu(one) for key, one in value.items()}
-    if isinstance(value, Example | Posterior):
-        return replace(value, **{name: on_cpu(one) for name, one in vars(value).items()})
+        return {key: to_device(one, device) for key, one in value.items()}
+    if is_dataclass(value):
+        return replace(value, **{name: to_device(one, device) for name, one in vars(value).items()})
     return value
+
+
+def _hash_of(*modules: nn.Module) -> str:
+    found = hashlib.sha256()
+    for module in modules:
+        for name, tensor in sorted(module.state_dict().items()):
+            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def write_example(example: Example, path: Path) -> None:

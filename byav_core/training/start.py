@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..checkpoints import load_models, save_models, save_network
 from ..checkpoints.cogvideox import merged
@@ -141,7 +141,7 @@ class _Draw:
         return draw_scene(seed, replace(self.spec, people=(characters,)))
 
 
-def course(config: TrainingConfig, number: int, encoders: Encoders, source: Source) -> dict[str, Any]:
+def what_decides(config: TrainingConfig, number: int, encoders: Encoders, source: Source) -> dict[str, Any]:
     """All that decides what a stage makes of a state; not where it is written, how often, and how it is shared out."""
     values = asdict(config)
     names = ("seed", "rows", "precision", "optimizer", "betas", "weight_decay", "gradient_clip", "ema")
@@ -181,23 +181,8 @@ def _samples(config: TrainingConfig, model: ModelConfig, source: Source) -> dict
 
 def _weights(config: TrainingConfig, encoders: Encoders) -> dict[str, str]:
     """A hash of what each encoder holds. Networks of the face encoder that are none of torch's are files beside it."""
-    found = {
-        "text": _hash_of(encoders.models.text.module),
-        "video": _hash_of(encoders.models.video.module),
-        "face": _hash_of(*encoders.face.modules),
-        "speech": _hash_of(*encoders.speech.modules),
-    }
     beside = (path for path in Path(config.face_model).rglob("*") if path.suffix in (".onnx", ".pth"))
-    return found | {path.name: _hash_of_file(path) for path in sorted(beside)}
-
-
-def _hash_of(*modules: nn.Module) -> str:
-    found = sha256()
-    for module in modules:
-        for name, tensor in sorted(module.state_dict().items()):
-            found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return found.hexdigest()
+    return encoders.hashes | {path.name: _hash_of_file(path) for path in sorted(beside)}
 
 
 def _hash_of_file(path: Path) -> str:

@@ -109,7 +109,7 @@ def check_course(folder: Path, course: Mapping[str, Any]) -> None:
     if len(broken) == len(found):
         path, file = list(broken.items())[-1]
         raise ValueError(f"{path / file} is not whole, and there is no other state; remove {folder} to begin anew")
-    last = whole_states(folder)[-1]
+    last = [path for path in found if path not in broken][-1]
     before = json.loads((last / COURSE).read_text(encoding="utf-8"))["course"]
     if changes := list(_changes(before, json.loads(json.dumps(course)))):
         raise ValueError(

@@ -19,6 +19,7 @@ from ..routing import TeacherForced
 from ..sampling.latents import LatentInput, draw_start
 from ..sampling.schedule import signal_shares
 from ..types import Conditioning, Routed, Scene, TokenGrid
+from .example import to_device
 from .losses import (
     agreement_loss,
     denoising_loss,
@@ -213,17 +214,6 @@ def mean_iou(layers: tuple[Routed, ...], batch: Batch, rows: list[int]) -> Float
 
 def weighted_sum(terms: dict[str, Float[Tensor, ""]], weights: LossWeights) -> Float[Tensor, ""]:
     return sum(getattr(weights, name) * value for name, value in terms.items())
-
-
-def to_device(value, device: torch.device):
-    """Everything made of tensors, dataclasses and tuples elsewhere; the rest as it is."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, tuple):
-        return tuple(to_device(one, device) for one in value)
-    if isinstance(value, Batch | Draws | Kept | LatentInput | Posterior):
-        return replace(value, **{name: to_device(one, device) for name, one in vars(value).items()})
-    return value
 
 
 def _draw_row(batch: Batch, row: int, generator: torch.Generator) -> tuple[LatentInput, Float[Tensor, "1 t c H W"]]:

@@ -29,11 +29,19 @@ from .dataset import Examples, Source
 from .example import seed_of
 from .journal import Journal
 from .mixture import Batch, Mixture, Passes
-from .optimizers import course as share_of_rate
-from .optimizers import make_optimizers
+from .optimizers import course, make_optimizers
 from .show import Shown, sheet, stage_clips
 from .stages import Stage, adapt, freeze
-from .start import clips_to_show, course, encoders_of, examples_of, finished, source_of, starting_models, write_weights
+from .start import (
+    clips_to_show,
+    encoders_of,
+    examples_of,
+    finished,
+    source_of,
+    starting_models,
+    what_decides,
+    write_weights,
+)
 from .states import States, check_course, check_nothing_is_lost
 from .step import TERMS, TrainingStep
 
@@ -56,7 +64,7 @@ def train(config: TrainingConfig, number: int, *, resume: bool = False, source: 
     models = starting_models(config, number)
     source = source or source_of(config, models.config)
     encoders = encoders_of(config, models, source)
-    decided = course(config, number, encoders, source)
+    decided = what_decides(config, number, encoders, source)
     check_course(folder, decided)
     accelerator = make_accelerator(config, stage, models)
     examples = examples_of(config, encoders, source)
@@ -225,7 +233,7 @@ class Run:
         Raises FloatingPointError, before anything has learnt from it, when a loss or a gradient is no number.
         """
         accelerator, stage = self.accelerator, self.stage
-        rate = stage.learning_rate * share_of_rate(step, stage.steps, stage.warm_up)
+        rate = stage.learning_rate * course(step, stage.steps, stage.warm_up)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
